@@ -1,0 +1,31 @@
+"""rushlight: PyTorch's torch, torch.nn, torch.autograd and torch.optim in pure Python, light and fast on a CPU.
+
+>>> import rushlight
+>>> x = rushlight.tensor([1.0, 2.0], requires_grad=True)
+>>> (x * x).sum().backward()
+>>> x.grad
+tensor([2., 4.])
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from rushlight import root as _root
+
+__version__ = "0.1.0"
+
+_ROOMS = frozenset(
+    ("autograd", "cli", "compiler", "datasets", "func", "models", "nn", "optim", "random", "serialization", "utils")
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Rooms are loaded when they are first used."""
+    if name in _ROOMS:
+        return importlib.import_module("rushlight." + name)
+    raise AttributeError(f"module 'rushlight' has no attribute '{name}'")
+
+
+_root.tie(globals())

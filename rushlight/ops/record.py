@@ -1,0 +1,659 @@
+"""What the call of an op leaves behind: nodes on the tape, views of a base, written tensors, named results.
+
+declare.py runs the body; this file does the rest. The order of an in-place op matters: everything that can fail
+is done before the first element is written.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rushlight.autograd.modes import state
+from rushlight.autograd.node import Edge, Node, Saved, edge_of
+from rushlight.core.dtypes import INEXACT, of_numpy
+from rushlight.core.sites import _PACKAGE, describe
+from rushlight.primitives import structural
+from rushlight.primitives.interpreter import slot
+from rushlight.primitives.views import Steps, adjoint, show, sum_to
+from rushlight.tensor import tensor as tensor_module
+from rushlight.tensor.storage import version_of, write
+from rushlight.tensor.tensor import Tensor, alias, wrap
+
+if TYPE_CHECKING:
+    from rushlight.ops.declare import Op
+
+ndarray = np.ndarray
+
+
+class Formula:
+    """A gradient formula: which inputs it serves, and what it reads, by name."""
+
+    __slots__ = ("function", "names", "plan", "targets")
+
+    GRAD, GRADS, NEEDS, OUTPUT, INPUT, STATIC, SHAPE = range(7)
+
+    def __init__(self, this: Op, function: Callable[..., Any], targets: tuple[int, ...]) -> None:
+        self.function = function
+        self.targets = targets
+        self.names = function.__code__.co_varnames[: function.__code__.co_argcount]
+        inputs = {this.names[i]: i for i, _ in this.tensors}
+        plan: list[tuple[int, Any]] = []
+        for name in self.names:
+            if name == "grad":
+                plan.append((self.GRAD, None))
+            elif name == "grads":
+                plan.append((self.GRADS, None))
+            elif name == "needs":
+                plan.append((self.NEEDS, None))
+            elif name == "out":
+                plan.append((self.OUTPUT, 0))
+            elif name in this.outputs:
+                plan.append((self.OUTPUT, this.outputs.index(name)))
+            elif name in inputs:
+                plan.append((self.INPUT, inputs[name]))
+            elif name in this.names or name in this.keywords or name == this.variadic:
+                plan.append((self.STATIC, name))
+            elif name.endswith("_shape") and name[:-6] in inputs:
+                plan.append((self.SHAPE, inputs[name[:-6]]))
+            else:
+                raise TypeError(f"the gradient of {this.name} reads {name!r}, which {this.name} does not have")
+        self.plan = tuple(plan)
+
+
+class _Slots:
+    """Ops that this file needs in recorded gradients; the families that declare them fill these in."""
+
+    sum_to: Any = None  # (tensor, shape)
+    cast: Any = None  # (tensor, numpy dtype)
+    view_adjoint: Any = None  # (grad, steps, shape, dtype)
+    copy_slices: Any = None  # (base, value, steps)
+    zeros: Any = None  # (shape, numpy dtype)
+    copy_to: Any = None  # Tensor.copy_
+
+
+slots = _Slots()
+
+
+def fit(grad: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """An array gradient as the input needs it: summed over broadcast dimensions, in the input's dtype."""
+    if grad.__class__ is not ndarray and slot.recorder is None:
+        grad = np.asarray(grad)
+    if grad.shape != shape:
+        grad = sum_to(grad, shape)
+    if grad.dtype != dtype:
+        grad = structural.cast(grad, dtype=dtype)
+    return grad
+
+
+def fit_tensor(grad: Any, shape: tuple[int, ...], dtype: Any) -> Tensor:
+    """As `fit`, for a gradient that is itself being recorded."""
+    if not isinstance(grad, Tensor):
+        grad = wrap(np.asarray(grad, dtype))
+    if grad._array.shape != shape:
+        grad = slots.sum_to(grad, shape)
+    if grad._array.dtype != dtype:
+        grad = slots.cast(grad, dtype)
+    return grad  # type: ignore[no-any-return]
+
+
+class OpNode(Node):
+    """A recorded call of an op: its formulas, with what they read."""
+
+    __slots__ = ("fits", "op", "starts", "work")
+
+    def __init__(self, this: Op, edges: tuple[Edge, ...]) -> None:
+        super().__init__(edges)
+        self.op = this
+        self.fits: list[tuple[tuple[int, ...], Any] | None] = []
+        self.starts: dict[int, Any] = {}
+        self.work: list[tuple[Formula, list[Any]]] = []
+
+    def name(self) -> str:
+        """torch's name of the node, such as AddBackward0."""
+        name = self.op.node_name
+        return name if isinstance(name, str) else name(self)  # type: ignore[no-any-return]
+
+    def apply(self, grads: list[Any], create_graph: bool) -> Sequence[Any]:
+        results: list[Any] = [None] * len(self.edges)
+        if len(grads) > 1:
+            grads = self._materialized(grads, create_graph)
+        fitted = fit_tensor if create_graph else fit
+        for formula, values in self.work:
+            given = [self._read(kind, value, grads, create_graph) for kind, value in values]
+            if create_graph:
+                found = formula.function(*given)
+            else:
+                before, state.bare = state.bare, True
+                try:
+                    found = formula.function(*given)
+                finally:
+                    state.bare = before
+            targets = formula.targets
+            for target, grad in zip(targets, (found,) if len(targets) == 1 else found, strict=True):
+                start = self.starts[target]
+                if type(start) is tuple:
+                    for k, part in enumerate(grad):
+                        at = start[0] + k
+                        if self.edges[at] is not None and part is not None:
+                            results[at] = fitted(part, *self.fits[at])  # type: ignore[misc]
+                elif grad is not None and self.edges[start] is not None:
+                    results[start] = fitted(grad, *self.fits[start])  # type: ignore[misc]
+        return results
+
+    def _materialized(self, grads: list[Any], create_graph: bool) -> list[Any]:
+        """Zeros for outputs that no gradient reached."""
+        full = []
+        for grad, (shape, dtype) in zip(grads, self.outputs, strict=True):
+            if grad is None and dtype in INEXACT:
+                grad = structural.full(0, shape=shape, dtype=dtype)
+                grad = wrap(grad) if create_graph else grad
+            full.append(grad)
+        return full
+
+    def _read(self, kind: int, value: Any, grads: list[Any], create_graph: bool) -> Any:
+        if kind == Formula.GRAD:
+            return grads[0]
+        if kind == Formula.GRADS:
+            return tuple(grads)
+        if kind == Formula.STATIC or kind == Formula.NEEDS or kind == Formula.SHAPE:
+            return value
+        if type(value) is list:
+            return [self._read(kind, v, grads, create_graph) for v in value]
+        if type(value) is not Saved:
+            return value
+        if value.changed():
+            raise RuntimeError(self._overwritten(value))
+        tensor = value.unpack()
+        return tensor if create_graph else tensor._array
+
+    def _overwritten(self, saved: Saved) -> str:
+        version = saved.version
+        shape = "?" if saved.tensor is None else list(saved.tensor._array.shape)
+        kind = "?" if saved.tensor is None else saved.tensor.dtype
+        whose = f"output {saved.output} of {self.name()}" if saved.output >= 0 else f"an input of {self.name()}"
+        return (
+            "one of the variables needed for gradient computation has been modified by an inplace operation: "
+            f"a {kind} tensor of shape {shape}, {whose} (recorded at {self.where()}), is at version {version.count}; "
+            f"expected version {saved.count} instead. It was overwritten by {version.operation} at "
+            f"{describe(version.site)}: use the form without the underscore there, or clone() the tensor first."
+        )
+
+    def release(self) -> None:
+        self.released = bool(self.released or any(type(v) is Saved or type(v) is list for _, vs in self.work for _, v in vs))
+        if self.released:
+            self.work = []
+
+    def __getattr__(self, name: str) -> Any:
+        """What was saved, under torch's names: `_saved_self`, `_saved_result`, `_saved_<parameter>`."""
+        if name.startswith("_saved_"):
+            wanted = {"self": "input", "result": "out"}.get(name[7:], name[7:])
+            for formula, values in self.work:
+                for known, (_, value) in zip(formula.names, values, strict=True):
+                    if known == wanted:
+                        return value.unpack() if type(value) is Saved else value
+            if self.released:
+                raise RuntimeError(f"{self.name()}: what was saved for backward has been freed already")
+        raise AttributeError(f"'{self.op.node_name}' object has no attribute '{name}'")
+
+
+def begin(this: Op, args: Sequence[Any], kwargs: dict[str, Any], frame: FrameType | None) -> OpNode:
+    """A node with its edges and saved inputs; `attach` completes it with the outputs."""
+    edges: list[Edge] = []
+    node = OpNode(this, ())
+    fits, starts = node.fits, node.starts
+    wanted: list[Formula] = []
+    count = len(args)
+    for i, kind in this.tensors:
+        value = args[i] if i < count else None
+        needs = False
+        if kind == 3:
+            starts[i] = (len(edges), len(value))  # type: ignore[arg-type]
+            for item in value:  # type: ignore[union-attr]
+                edge = edge_of(item)
+                edges.append(edge)
+                fits.append((item._array.shape, item._array.dtype))
+                needs = needs or edge is not None
+        else:
+            starts[i] = len(edges)
+            edge = None
+            if isinstance(value, Tensor):
+                edge = edge_of(value)
+                array = value._array
+                fits.append((array.shape, array.dtype))
+            else:
+                fits.append(None)
+            edges.append(edge)
+            needs = edge is not None
+        if needs:
+            formula = this.covered.get(i)
+            if formula is None:
+                raise NotImplementedError(
+                    f"the derivative of {this.name} with respect to '{this.names[i]}' is not implemented: call it on "
+                    f"{this.names[i]}.detach() if no gradient should flow there"
+                )
+            if formula not in wanted:
+                wanted.append(formula)
+    node.edges = tuple(edges)
+    saved: dict[Any, Any] = {}
+    for formula in wanted:
+        values: list[Any] = []
+        for plan_kind, what in formula.plan:
+            if plan_kind == Formula.INPUT:
+                value = saved.get(what)
+                if value is None:
+                    value = args[what] if what < count else this.defaults.get(this.names[what])
+                    if isinstance(value, Tensor):
+                        value = Saved(value, node)
+                    elif isinstance(value, (list, tuple)):
+                        value = [Saved(v, node) for v in value]
+                    saved[what] = value
+            elif plan_kind == Formula.STATIC:
+                value = this.value(what, args, kwargs)
+            elif plan_kind == Formula.SHAPE:
+                value = _shape_of(args[what] if what < count else None)
+            elif plan_kind == Formula.NEEDS:
+                value = tuple(_needed(node, t) for t in formula.targets)
+            else:
+                value = what
+            values.append((plan_kind, value))
+        node.work.append((formula, values))
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    if frame is not None:
+        node.site = (frame.f_code, frame.f_lasti)
+    node.scope = state.scope
+    return node
+
+
+def _shape_of(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value._array.shape
+    return [v._array.shape for v in value] if isinstance(value, (list, tuple)) else ()
+
+
+def _needed(node: OpNode, target: int) -> Any:
+    start = node.starts[target]
+    if type(start) is tuple:
+        return tuple(node.edges[start[0] + k] is not None for k in range(start[1]))
+    return node.edges[start] is not None
+
+
+def attach(node: OpNode, tensors: Sequence[Tensor]) -> None:
+    """Makes `tensors` the outputs of `node`, and saves those that its formulas read."""
+    node.outputs = tuple((t._array.shape, t._array.dtype) for t in tensors)
+    for formula, values in node.work:
+        for k, (kind, _) in enumerate(formula.plan):
+            if kind == Formula.OUTPUT:
+                at = formula.plan[k][1]
+                values[k] = (kind, Saved(tensors[at], node, at))
+    for i, t in enumerate(tensors):
+        if t._array.dtype in INEXACT:
+            t._grad_fn, t._output, t._requires_grad = node, i, True
+
+
+def record(
+    this: Op, args: Sequence[Any], kwargs: dict[str, Any], tensors: Sequence[Tensor], frame: FrameType | None
+) -> None:
+    """Puts a call on the tape."""
+    attach(begin(this, args, kwargs, frame), tensors)
+
+
+# -- views --------------------------------------------------------------------------------------------------
+
+
+class ViewNode(Node):
+    """A recorded view: its gradient is the adjoint of its steps."""
+
+    __slots__ = ("dtype", "label", "shape", "steps")
+
+    def __init__(self, label: str, edge: Edge, steps: Steps, source: Tensor) -> None:
+        super().__init__((edge,))
+        self.label, self.steps = label, steps
+        self.shape, self.dtype = source._array.shape, source._array.dtype
+
+    def name(self) -> str:
+        """torch's name of the node, such as ViewBackward0."""
+        return self.label
+
+    def apply(self, grads: list[Any], create_graph: bool) -> Sequence[Any]:
+        if create_graph:
+            return (slots.view_adjoint(grads[0], self.steps, self.shape, self.dtype),)
+        return (adjoint(grads[0], self.steps, self.shape, self.dtype),)
+
+    def release(self) -> None:
+        """A view saves nothing: it may be run again."""
+
+
+class _ViewsNode(Node):
+    """Several views made by one call (split, unbind): their gradients are added in one array."""
+
+    __slots__ = ("chains", "dtype", "label", "shape")
+
+    def __init__(self, label: str, edge: Edge, chains: list[Steps], source: Tensor) -> None:
+        super().__init__((edge,))
+        self.label, self.chains = label, chains
+        self.shape, self.dtype = source._array.shape, source._array.dtype
+
+    def name(self) -> str:
+        """torch's name of the node, such as SplitBackward0."""
+        return self.label
+
+    def apply(self, grads: list[Any], create_graph: bool) -> Sequence[Any]:
+        from rushlight.primitives.views import update
+
+        total: Any = structural.full(0, shape=self.shape, dtype=self.dtype)
+        total = wrap(total) if create_graph else total
+        for grad, steps in zip(grads, self.chains, strict=True):
+            if grad is not None:
+                total = slots.copy_slices(total, grad, steps) if create_graph else update(total, grad, steps)
+        return (total,)
+
+    def release(self) -> None:
+        """Views save nothing: the node may be run again."""
+
+
+def _place(node: Node, frame: FrameType | None) -> None:
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    if frame is not None:
+        node.site = (frame.f_code, frame.f_lasti)
+    node.scope = state.scope
+
+
+def _view_of(source: Tensor, steps: Steps) -> Tensor:
+    """The view, related to its base, with no node yet."""
+    view = object.__new__(Tensor)
+    view._array = show(source._array, steps)
+    view._version_counter = version_of(source)
+    base = source._base
+    if base is None:
+        base = source
+        view._steps = steps
+    else:
+        view._steps = source._steps + steps
+        view._view_error = source._view_error
+    view._base = base
+    view._generation = base._generation
+    if source._is_inference:
+        view._is_inference = True
+    if slot.recorder is not None:
+        slot.recorder.viewed(view, source, steps)  # type: ignore[attr-defined]
+    return view
+
+
+_NO_GRAD_VIEW = (
+    "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Make the view where "
+    "it is written, outside no_grad(), or write it inside no_grad() too."
+)
+
+
+def make_view(this: Op, source: Tensor, steps: Steps, frame: FrameType | None) -> Tensor:
+    """A tensor that looks into the memory of `source`, with its node if one is wanted."""
+    edge = edge_of(source) if source.requires_grad else None
+    view = _view_of(source, steps)
+    if edge is not None:
+        if not state.grad_enabled:
+            view._view_error = _NO_GRAD_VIEW
+        elif view._array.dtype in INEXACT:
+            label = this.node_name if isinstance(this.node_name, str) else this.node_name(steps)
+            node = ViewNode(label, edge, steps, source)
+            node.outputs = ((view._array.shape, view._array.dtype),)
+            _place(node, frame)
+            view._grad_fn, view._requires_grad = node, True
+    return view
+
+
+def make_views(this: Op, source: Tensor, chains: list[Steps], frame: FrameType | None) -> tuple[Tensor, ...]:
+    """Several views of one tensor, made by one node."""
+    edge = edge_of(source) if source.requires_grad else None
+    views = tuple(_view_of(source, steps) for steps in chains)
+    if edge is not None and views and source._array.dtype in INEXACT:
+        if state.grad_enabled:
+            node = _ViewsNode(this.node_name, edge, chains, source)
+            node.outputs = tuple((v._array.shape, v._array.dtype) for v in views)
+            _place(node, frame)
+        for i, view in enumerate(views):
+            if state.grad_enabled:
+                view._grad_fn, view._output, view._requires_grad = node, i, True
+            view._view_error = (
+                f"Output {i} of {this.node_name} is a view and is being modified inplace. This view is the output "
+                "of a function that returns multiple views. Such functions do not allow the output views to be "
+                "modified inplace. You should replace the inplace operation by an out-of-place one."
+            )
+    return views
+
+
+def renew_view(view: Tensor) -> None:
+    """Gives a view whose base was written a node that looks at the base as it is now."""
+    base = view._base
+    assert base is not None  # noqa: S101 - called for views only
+    view._generation = base._generation
+    if view._view_error == _NO_GRAD_VIEW or view._array.dtype not in INEXACT:
+        return
+    edge = edge_of(base)
+    if edge is None:
+        return
+    node = ViewNode("AsStridedBackward0", edge, view._steps, base)
+    node.outputs = ((view._array.shape, view._array.dtype),)
+    node.site, node.scope = edge[0].site, edge[0].scope
+    view._grad_fn, view._output, view._requires_grad = node, 0, True
+
+
+tensor_module.install(renew_view=renew_view)
+
+
+# -- writing ------------------------------------------------------------------------------------------------
+
+
+def check_writable(self: Tensor, name: str, tracked: bool) -> None:
+    """RuntimeError where an in-place op on this tensor would be wrong; nothing has been written yet."""
+    if not isinstance(self, Tensor):
+        raise TypeError(f"{name}() changes a tensor: its first argument must be a Tensor, not {type(self).__name__}")
+    if state.grad_enabled:
+        base = self._base
+        if base is not None and base._requires_grad and base._grad_fn is None:
+            raise RuntimeError(
+                f"{name}: a view of a leaf Variable that requires grad is being used in an in-place operation. Write "
+                "under no_grad(), or work on a clone()."
+            )
+        if self._requires_grad and self.history() is None:
+            raise RuntimeError(
+                f"{name}: a leaf Variable that requires grad is being used in an in-place operation. Write under "
+                "no_grad() (as an optimizer does), or use the form without the underscore."
+            )
+        if self._view_error is not None and (tracked or (base is not None and base._requires_grad)):
+            raise RuntimeError(self._view_error)
+    if self._is_inference and not state.inference:
+        raise RuntimeError(
+            "Inplace update to inference tensor outside InferenceMode is not allowed. You can make a clone to get a "
+            "normal tensor before doing inplace update."
+        )
+    array = self._array
+    if type(array) is ndarray and 0 in array.strides and array.size > 1:
+        if any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)):
+            raise RuntimeError(
+                "unsupported operation: more than one element of the written-to tensor refers to a single memory "
+                "location. Please clone() the tensor before performing the operation."
+            )
+
+
+_TYPE_NAMES = {
+    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
+    "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64", "float16": "Half", "bfloat16": "BFloat16",
+    "float32": "Float", "float64": "Double", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
+}  # fmt: skip
+
+
+def type_name(array_dtype: Any) -> str:
+    """torch's word for a dtype in messages: 'Float', 'Long'."""
+    return _TYPE_NAMES[of_numpy(array_dtype).name]
+
+
+def check_cast(source: Any, target: Any) -> None:
+    """RuntimeError if results of dtype `source` must not be stored in `target`: float in int, int in bool, ..."""
+    if source == target:
+        return
+    have, want = of_numpy(source), of_numpy(target)
+    if have.kind > want.kind:
+        raise RuntimeError(
+            f"result type {type_name(source)} can't be cast to the desired output type {type_name(target)}"
+        )
+
+
+def check_fits(self: Tensor, result: Any, name: str) -> None:
+    """RuntimeError where the result of an in-place op has another shape or an unfitting dtype."""
+    shape = self._array.shape
+    if result.shape != shape:
+        raise RuntimeError(
+            f"output with shape {list(shape)} doesn't match the broadcast shape {list(result.shape)}: {name} must "
+            "keep the tensor's shape"
+        )
+    check_cast(result.dtype, self._array.dtype)
+
+
+def write_result(
+    this: Op,
+    self: Tensor,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    result: Any,
+    name: str,
+    tracked: bool,
+    frame: FrameType | None,
+) -> Tensor:
+    """Records an in-place op, writes its result, and gives the tensor (and its base) the new history."""
+    if not tracked or not this.differentiable or self._array.dtype not in INEXACT:
+        write(self, result, name)
+        if tracked and not this.differentiable and self._requires_grad:
+            _forget_history(self)
+        return self
+    node = begin(this, args, kwargs, frame)
+    base = self._base
+    base_edge = None if base is None else edge_of(base)
+    write(self, result, name)
+    if base is None:
+        attach(node, (self,))
+        self._generation += 1
+        return self
+    written = alias(self)
+    attach(node, (written,))
+    rewrite_base(base, base_edge, written, self._steps, frame)
+    self.history()
+    return self
+
+
+def rewrite_base(base: Tensor, base_edge: Edge, value: Tensor, steps: Steps, frame: FrameType | None) -> None:
+    """The base's history after one of its views was written: CopySlices of the old base and the new value."""
+    this = slots.copy_slices.op
+    node = OpNode(this, (base_edge, edge_of(value)))
+    node.fits = [(base._array.shape, base._array.dtype), (value._array.shape, value._array.dtype)]
+    node.starts = {0: 0, 1: 1}
+    node.work = [
+        (this.covered[i], [(kind, steps if kind == Formula.STATIC else None) for kind, _ in this.covered[i].plan])
+        for i in (0, 1)
+        if node.edges[i] is not None
+    ]
+    node.outputs = ((base._array.shape, base._array.dtype),)
+    _place(node, frame)
+    base._grad_fn, base._output, base._requires_grad = node, 0, True
+    base._generation += 1
+
+
+def _forget_history(self: Tensor) -> None:
+    """After a write that no gradient passes: the tensor no longer depends on what made it."""
+    if self._base is None:
+        self._grad_fn, self._requires_grad = None, False
+        self._generation += 1
+
+
+def assign(self: Tensor, value: Tensor, name: str) -> Tensor:
+    """The in-place form of a composite op: its result is copied into the tensor, gradients included."""
+    check_writable(self, name, value.requires_grad)
+    check_fits(self, value._array, name)
+    return slots.copy_to(self, value)  # type: ignore[no-any-return]
+
+
+def into_out(this: Op, out: Any, result: Any, tracked: bool) -> Any:
+    """Stores results in the caller's `out=` tensor (or tuple of them)."""
+    targets = (out,) if isinstance(out, Tensor) else tuple(out)
+    results = result if type(result) is tuple else (result,)
+    if len(targets) != len(results):
+        raise TypeError(f"{this.name}(): argument 'out' must hold {len(results)} tensors, not {len(targets)}")
+    for target in targets:
+        if not isinstance(target, Tensor):
+            raise TypeError(f"{this.name}(): argument 'out' must be Tensor, not {type(target).__name__}")
+        if state.grad_enabled and this.differentiable and (tracked or target.requires_grad):
+            raise RuntimeError(
+                f"{this.name}(): functions with out=... arguments don't support automatic differentiation, but one "
+                "of the arguments requires grad."
+            )
+    for target, array in zip(targets, results, strict=True):
+        check_cast(array.dtype, target._array.dtype)
+        check_writable(target, this.name, False)
+    for target, array in zip(targets, results, strict=True):
+        _resize_output(target, array)
+        write(target, array, this.name)
+    return out if isinstance(out, Tensor) or not this.outputs else named_result(this)(*targets)
+
+
+def into_out_tensor(this: Op, out: Any, result: Any) -> Any:
+    """As `into_out`, for the tensors that a composite op has computed."""
+    if isinstance(result, Tensor):
+        return into_out(this, out, result._array, result.requires_grad)
+    return into_out(this, out, tuple(t._array for t in result), any(t.requires_grad for t in result))
+
+
+def _resize_output(target: Tensor, array: Any) -> None:
+    have = target._array
+    if have.shape == array.shape:
+        return
+    if have.size:
+        warnings.warn(
+            f"An output with one or more elements was resized since it had shape {list(have.shape)}, which does not "
+            f"match the required output shape {list(array.shape)}. Resize it yourself with out.resize_(0) before.",
+            UserWarning,
+            stacklevel=5,
+        )
+    target._array = np.empty(array.shape, have.dtype)
+
+
+# -- several results ----------------------------------------------------------------------------------------
+
+_result_types: dict[str, Any] = {}
+
+
+def named_result(this: Op) -> Any:
+    """The class of an op's results: a tuple whose fields have names, printed as torch's return_types are."""
+    found = _result_types.get(this.name)
+    if found is None:
+        fields = this.outputs
+
+        def new(cls: Any, *values: Any) -> Any:
+            return tuple.__new__(cls, values[0] if len(values) == 1 and len(fields) > 1 else values)
+
+        def text(self: Any) -> str:
+            inside = ",\n".join(f"{f}={v!r}" for f, v in zip(fields, self, strict=True))
+            return f"torch.return_types.{this.name}(\n{inside})"
+
+        from operator import itemgetter
+
+        members: dict[str, Any] = {f: property(itemgetter(i)) for i, f in enumerate(fields)}
+        members |= {
+            "__new__": new, "__repr__": text, "__slots__": (), "_fields": fields, "n_fields": len(fields),
+            "__module__": "rushlight.return_types", "__reduce__": lambda self: (_rebuild, (this.qualified_name, tuple(self))),
+        }  # fmt: skip
+        found = _result_types[this.name] = type(this.name, (tuple,), members)
+    return found
+
+
+def _rebuild(name: str, values: tuple[Any, ...]) -> Any:
+    from rushlight.ops.declare import OPS
+
+    return named_result(OPS[name])(*values)
+
+

@@ -1,0 +1,94 @@
+"""What the package root is made of: the ops and types under their public names, and the methods of Tensor.
+
+The only place that ties ops and autograd onto Tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rushlight.autograd import engine, hooks, modes
+from rushlight.core import dtypes
+from rushlight.ops import families
+from rushlight.ops.declare import FUNCTIONS
+from rushlight.tensor import device, size, tensor
+from rushlight.tensor.tensor import Tensor
+
+
+def _operator(call: Callable[..., Any]) -> Callable[..., Any]:
+    """An operator method: for a stranger's operand it says NotImplemented, so that the stranger is asked next."""
+
+    def operator(self: Tensor, other: Any) -> Any:
+        try:
+            return call(self, other)
+        except TypeError:
+            if isinstance(other, (Tensor, int, float, complex)):
+                raise
+            return NotImplemented
+
+    operator.__name__ = call.__name__
+    return operator
+
+
+_UNARY = ("__neg__", "__pos__", "__abs__", "__invert__")
+
+
+def _tie_methods() -> None:
+    for call in FUNCTIONS.values():
+        op = call.op
+        if op.method:
+            for name in (op.name, *op.aliases):
+                if "." not in name:
+                    setattr(Tensor, name, call)
+        if op.inplace:
+            for name in (op.name, *op.aliases):
+                if "." not in name:
+                    setattr(Tensor, name + "_", call.inplace)
+        for name in op.operators:
+            if name in _UNARY:
+                setattr(Tensor, name, call)
+            elif name.startswith("__i") and name != "__invert__":
+                setattr(Tensor, name, _operator(call.inplace))
+            else:
+                setattr(Tensor, name, _operator(call))
+
+
+def _tie_autograd() -> None:
+    methods: dict[str, Any] = {
+        "backward": engine.tensor_backward,
+        "register_hook": hooks.register_hook,
+        "register_post_accumulate_grad_hook": hooks.register_post_accumulate_grad_hook,
+        "retain_grad": hooks.retain_grad,
+    }
+    for name, method in methods.items():
+        setattr(Tensor, name, method)
+
+
+def tie(namespace: dict[str, Any]) -> None:
+    """Fills the package's namespace."""
+    _tie_methods()
+    _tie_autograd()
+    for d in dtypes.ALL:
+        namespace[d.name] = d
+    namespace.update(dtypes.ALIASES)
+    for module, names in (
+        (dtypes, ("dtype", "finfo", "iinfo", "get_default_dtype", "set_default_dtype")),
+        (tensor, ("Tensor", "layout", "strided", "memory_format", "contiguous_format", "preserve_format",
+                  "channels_last", "channels_last_3d")),
+        (device, ("device",)),
+        (size, ("Size",)),
+        (modes, ("no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "is_grad_enabled",
+                 "is_inference_mode_enabled", "is_anomaly_enabled")),
+    ):  # fmt: skip
+        for name in names:
+            namespace[name] = getattr(module, name)
+    for call in FUNCTIONS.values():
+        op = call.op
+        if op.function and op.module == "":
+            for name in (op.name, *op.aliases):
+                if "." not in name:
+                    namespace[name] = call
+
+
+__all__ = ["families", "tie"]

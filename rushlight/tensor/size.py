@@ -1,0 +1,3 @@
+"""torch.Size."""
+class Size(tuple):
+    def __repr__(self): return f"torch.Size({list(self)})"
