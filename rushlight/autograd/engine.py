@@ -27,6 +27,10 @@ class _Slots:
     """What the engine needs from the ops above it."""
 
     add: Any = None
+    stack: Any = None
+    fit: Any = None
+    fit_tensor: Any = None
+    rewrite_base: Any = None
 
 
 slots = _Slots()
@@ -64,20 +68,15 @@ def run(
     heap: list[tuple[int, Node]] = []
     pending: dict[Node, list[Any]] = {}
 
-    def deliver(node: Node, output: int, grad: Any) -> None:
-        grads = pending.get(node)
-        if grads is None:
-            grads = pending[node] = [None] * len(node.outputs)
-            heapq.heappush(heap, (-node.number, node))
-        have = grads[output]
-        grads[output] = grad if have is None else add(have, grad)
-
     grad_before = state.grad_enabled
     state.grad_enabled = create_graph
     token = quiet()
     try:
         for root, output, grad in roots:
-            deliver(root, output, grad)
+            grads = pending.setdefault(root, [None] * len(root.outputs))
+            if all(g is None for g in grads):
+                heapq.heappush(heap, (-root.number, root))
+            grads[output] = grad if grads[output] is None else add(grads[output], grad)
         while heap:
             node = heapq.heappop(heap)[1]
             grads = pending.pop(node)
@@ -350,11 +349,7 @@ def _batched_grad(
         if any(t is None for t in column):
             return None
         if create_graph:
-            total = None
-            for t in column:
-                part = t.unsqueeze(0)  # type: ignore[union-attr]
-                total = part if total is None else slots.concatenate(total, part)  # type: ignore[attr-defined]
-            return total
+            return slots.stack(list(column))  # type: ignore[no-any-return]
         arrays = [reshape(t._array, shape=(1, *t._array.shape)) for t in column]  # type: ignore[union-attr]
         return wrap(concatenate(*arrays, axis=0))
 

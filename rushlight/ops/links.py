@@ -85,3 +85,6 @@ record.slots.cast = to_dtype
 record.slots.view_adjoint = view_adjoint
 record.slots.copy_slices = copy_slices
 engine_slots.add = arithmetic.add
+engine_slots.fit = record.fit
+engine_slots.fit_tensor = record.fit_tensor
+engine_slots.rewrite_base = record.rewrite_base
