@@ -16,9 +16,12 @@ from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
+
 from rushlight.autograd.hooks import RemovableHandle
 from rushlight.autograd.modes import state as modes
-from rushlight.tensor.tensor import Tensor
+from rushlight.primitives.interpreter import slot
+from rushlight.tensor.tensor import Tensor, wrap
 
 
 class _Required:
@@ -47,6 +50,29 @@ def check_range(what: str, value: Any, low: float = 0.0, high: float | None = No
     number = value.item() if isinstance(value, Tensor) else value
     if not low <= number or (high is not None and not number < high):
         raise ValueError(f"Invalid {what}: {value}")
+
+
+def check_betas(betas: tuple[float, float]) -> None:
+    """ValueError unless both decay rates lie in [0, 1)."""
+    for i, beta in enumerate(betas):
+        check_range(f"beta parameter at index {i}", beta, 0.0, 1.0)
+
+
+def zeros_like(param: Tensor) -> Tensor:
+    """State of the parameter's shape, dtype and memory layout, all zeros."""
+    return wrap(np.zeros_like(param._array))
+
+
+def new_step() -> Tensor:
+    """A count of steps: a float32 scalar, as PyTorch's checkpoints hold it."""
+    return wrap(np.zeros((), np.float32))
+
+
+def count_step(state: dict[str, Any]) -> Any:
+    """Adds one to the count and gives it: as a number, or under a trace as the tensor itself."""
+    step = state["step"]
+    step.add_(1)
+    return step if slot.recorder is not None else float(step._array)
 
 
 class Optimizer:
@@ -108,7 +134,7 @@ class Optimizer:
                 loss = closure()
             finally:
                 modes.grad_enabled = before
-        before, modes.grad_enabled = modes.grad_enabled, False
+        before, modes.grad_enabled = modes.grad_enabled, bool(self.defaults.get("differentiable"))
         try:
             for group in self.param_groups:
                 self._step_group(group)
@@ -124,7 +150,7 @@ class Optimizer:
             grad = param._grad
             if grad is None:
                 continue
-            if grad._requires_grad:
+            if grad._requires_grad and not group.get("differentiable"):
                 grad = grad.detach()
             state = self.state[param]
             if not state:
