@@ -40,6 +40,7 @@ def elementwise(
     operands' dtype to the result's.
     """
     this = PRIMITIVES[name] = Primitive(name, (), 1, checked=False)
+    this.elementwise = True
     this.reference = this.run = reference
 
     def rule(*operands: Any) -> Aval:
