@@ -1,0 +1,148 @@
+"""PyTorch's own cases for ops (op_db): run on both sides, forward and backward, and compare."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.testing._internal.common_methods_invocations import op_db
+
+import rushlight
+from rushlight.ops.declare import OPS
+from tests.oracle.translation import compare, translate
+
+#: Their results hold whatever was in memory: shape and dtype are compared.
+UNINITIALISED = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted", "resize_", "resize_as_"}
+
+#: Their results are unique only up to signs (or phases).
+UP_TO_SIGN = {"svd", "linalg.svd", "qr", "linalg.qr", "linalg.eigh", "linalg.eig", "geqrf", "svd_lowrank", "pca_lowrank"}
+
+#: Cases beyond this many of one op and dtype are sampled evenly.
+LIMIT = 60
+
+
+def public_names() -> dict[str, str]:
+    """Public name (aliases too) -> qualified name of the declaration."""
+    names: dict[str, str] = {}
+    for key, this in OPS.items():
+        prefix = f"{this.module}." if this.module else ""
+        if this.function or this.method:
+            names[key] = key
+            for alias in this.aliases:
+                names.setdefault(alias if "." in alias else prefix + alias, key)
+            for operator in this.operators:
+                names.setdefault(operator, key)
+    return names
+
+
+@functools.cache
+def cases() -> tuple[tuple[Any, str], ...]:
+    """op_db's entries for ops that are declared, with the declaration's name."""
+    names = public_names()
+    return tuple((info, names[info.name]) for info in op_db if info.name in names)
+
+
+def function_of(info: Any) -> Any:
+    """What a user of rushlight calls for an op_db entry."""
+    found: Any = rushlight
+    for part in info.name.split("."):
+        found = getattr(found, part, None)
+        if found is None:
+            return getattr(rushlight.Tensor, info.name)
+    return found
+
+
+def _gradients(result: Any, inputs: list[Any], backend: Any, process: Any) -> list[Any]:
+    """Gradients of the inputs for fixed gradients of all results, made by NumPy."""
+    outputs = [t for t in _tensors(process(result), backend.Tensor) if t.requires_grad]
+    if not outputs or not inputs:
+        return []
+    random = np.random.default_rng(0)
+    weights = []
+    for t in outputs:
+        values = random.uniform(0.5, 1.5, tuple(t.shape))
+        kind = str(t.dtype).removeprefix("torch.")
+        weight = backend.from_numpy(np.asarray(values)).to(getattr(backend, kind))
+        weights.append(weight)
+    return list(backend.autograd.grad(outputs, inputs, weights, allow_unused=True))
+
+
+def _tensors(value: Any, kind: Any) -> list[Any]:
+    if isinstance(value, kind):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [t for item in value for t in _tensors(item, kind)] if isinstance(value, (tuple, list)) else []
+
+
+def run_sample(info: Any, sample: Any) -> None:
+    """One case, forward and (where torch supports it) backward; raises where the two sides differ."""
+    function = function_of(info)
+    there = (sample.input, *sample.args)
+    here, keywords = translate(there), translate(sample.kwargs)
+    torch.manual_seed(0)
+    wanted = info.op(*there, **sample.kwargs)
+    rushlight.manual_seed(0)
+    found = function(*here, **keywords)
+    signs = info.name in UP_TO_SIGN
+    compare(found, wanted, "result", values=info.name not in UNINITIALISED, magnitudes=signs)
+    if info.supports_autograd and not signs:
+        process = sample.output_process_fn_grad or (lambda x: x)
+        ours = [t for t in _tensors((here, keywords), rushlight.Tensor) if t.requires_grad]
+        theirs = [t for t in _tensors((there, sample.kwargs), torch.Tensor) if t.requires_grad]
+        try:
+            processed = process if process(wanted) is wanted else _same_choice(process, wanted)
+        except Exception:  # torch's own helper does not fit: whole results are compared
+            processed = lambda x: x
+        grads = _gradients(wanted, theirs, torch, processed)
+        if grads:
+            mine = _gradients(found, ours, rushlight, processed)
+            compare(_zeros_for_none(mine), _zeros_for_none(grads), "gradient")
+
+
+def _zeros_for_none(grads: list[Any]) -> list[Any]:
+    """A gradient that is not there counts as one of zeros."""
+    return [None if g is None or not bool((g != 0).any()) else g for g in grads]
+
+
+def _same_choice(process: Any, wanted: Any) -> Any:
+    """If torch's helper picks some of the results, the same picking by position."""
+    if isinstance(wanted, tuple):
+        picked = process(wanted)
+        places = [i for i, w in enumerate(wanted) for p in _tensors(picked, torch.Tensor) if p is w]
+        if places:
+            return lambda results: tuple(results[i] for i in places)
+    return lambda x: x
+
+
+def samples(info: Any, dtype: torch.dtype) -> Iterator[Any]:
+    """PyTorch's sample inputs for one entry and dtype."""
+    torch.manual_seed(0)
+    grad = info.supports_autograd and (dtype.is_floating_point or dtype.is_complex)
+    found = list(info.sample_inputs("cpu", dtype, requires_grad=grad))
+    yield from found[:: -(-len(found) // LIMIT)] if len(found) > LIMIT else found
+
+
+def run_op(info: Any, dtype: torch.dtype) -> tuple[int, list[str]]:
+    """All cases of an entry in one dtype: how many ran, and what was wrong with those that failed."""
+    failures: list[str] = []
+    count = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for sample in samples(info, dtype):
+            count += 1
+            try:
+                run_sample(info, sample)
+            except Exception as error:
+                text = " ".join(str(error).split())
+                failures.append(f"case {count}: {type(error).__name__}: {text[:300]}")
+    return count, failures
+
+
+def key_of(info: Any) -> str:
+    """The entry's name with its variant."""
+    return f"{info.name}/{info.variant_test_name}" if info.variant_test_name else str(info.name)
