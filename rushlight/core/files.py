@@ -11,10 +11,12 @@ from typing import IO, Any
 
 @contextlib.contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """A binary file to write that takes its place at `path` only once everything is written and on the disk.
+    """A binary file to write that takes its place at `path` only once everything is written and on
+    the disk.
 
-    The bytes go to a hidden file of the same folder, which is flushed, synchronised and renamed at the end. On any
-    exception (a full disk, an interrupt) it is removed, and whatever stood at `path` stays as it was. Raises OSError.
+    The bytes go to a hidden file of the same folder, which is flushed, synchronised and renamed at
+    the end. On any exception (a full disk, an interrupt) it is removed, and whatever stood at
+    `path` stays as it was. Raises OSError.
     """
     target = Path(path)
     if target.is_symlink():  # the link stays; what it points to is replaced
@@ -43,7 +45,9 @@ def write_whole(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
 
 
 def _synchronise_folder(folder: Path) -> None:
-    """Makes the rename itself last through a loss of power, where the system lets folders be opened."""
+    """Makes the rename itself last through a loss of power, where the system lets folders be
+    opened.
+    """
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

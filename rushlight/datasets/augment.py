@@ -1,7 +1,8 @@
 """Small random deformations of a whole array of pictures at once: what the command line trains on.
 
-`transforms` deforms picture after picture, as users compose it. Here every picture of an epoch is turned, scaled, sheared
-and shifted in a few NumPy calls, so that light augmentation costs a fraction of the training step.
+`transforms` deforms picture after picture, as users compose it. Here every picture of an epoch is
+turned, scaled, sheared and shifted in a few NumPy calls, so that light augmentation costs a
+fraction of the training step.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ _CHUNK = 256  # pictures warped together: their coordinates stay in the cache
 
 
 def warp(images: Any, angle: Any, scale: Any, shear: Any, shift: Any) -> Any:
-    """Each picture turned, scaled, sheared and shifted about its centre, by bilinear interpolation; outside is zero.
+    """Each picture turned, scaled, sheared and shifted about its centre, by bilinear interpolation;
+    outside is zero.
 
-    images: (N, H, W), any real dtype. angle, shear: (N,) radians. scale: (N,) factors. shift: (N, 2) pixels (right, down).
-    Returns float32 (N, H, W) in the units of `images`.
+    images: (N, H, W), any real dtype. angle, shear: (N,) radians. scale: (N,) factors. shift: (N,
+    2) pixels (right, down). Returns float32 (N, H, W) in the units of `images`.
 
     >>> import numpy as np
     >>> from rushlight.datasets.augment import warp
@@ -88,7 +90,8 @@ def random_warp(
     shear: float = 0.1,
     pixels: float = 2.0,
 ) -> Any:
-    """`warp` with its own draw for each picture, uniform in +-degrees, 1 +- zoom, +-shear radians and +-pixels.
+    """`warp` with its own draw for each picture, uniform in +-degrees, 1 +- zoom, +-shear radians
+    and +-pixels.
 
     `uniform(n, k)` gives n x k numbers of [0, 1): the caller decides which stream they come from.
     """

@@ -17,10 +17,11 @@ from rushlight.datasets.vision import Transform, VisionDataset
 class CIFAR10(VisionDataset):
     """CIFAR-10: 50,000 colour pictures to train on and 10,000 to test.
 
-    root: the folder that has or gets cifar-10-batches-py. train, transform, target_transform, download: as for `MNIST`.
-    `data` is a uint8 array (N, 32, 32, 3) and `targets` a list of ints, as PyTorch's users know them; items are
-    (PIL image, int), the image a NumPy array where Pillow is not installed. Raises RuntimeError where files are missing
-    or not the right ones, DownloadError where no mirror answers.
+    root: the folder that has or gets cifar-10-batches-py. train, transform, target_transform,
+    download: as for `MNIST`. `data` is a uint8 array (N, 32, 32, 3) and `targets` a list of ints,
+    as PyTorch's users know them; items are (PIL image, int), the image a NumPy array where Pillow
+    is not installed. Raises RuntimeError where files are missing or not the right ones,
+    DownloadError where no mirror answers.
     Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009
     """
 
@@ -56,7 +57,8 @@ class CIFAR10(VisionDataset):
             self.download()
         if not self._complete():
             raise RuntimeError(
-                f"Dataset not found or corrupted in {self._folder}. You can use download=True to download it"
+                f"Dataset not found or corrupted in {self._folder}. "
+                "You can use download=True to download it"
             )
         rows: list[Any] = []
         self.targets: list[int] = []
@@ -108,7 +110,9 @@ class CIFAR10(VisionDataset):
 
 
 class _Batch(pickle.Unpickler):
-    """Reads the dictionaries of arrays that the batches are, and builds nothing else: code in a file never runs."""
+    """Reads the dictionaries of arrays that the batches are, and builds nothing else: code in a
+    file never runs.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         if module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray"):
@@ -134,7 +138,9 @@ def _encode(text: str, encoding: str) -> bytes:
 
 
 def read_batch(path: Path) -> tuple[Any, list[int]]:
-    """The pixels (N, 3072) uint8 and the labels of one batch file. Raises RuntimeError where it is something else."""
+    """The pixels (N, 3072) uint8 and the labels of one batch file. Raises RuntimeError where it is
+    something else.
+    """
     try:
         entry = _Batch(io.BytesIO(path.read_bytes()), encoding="latin1").load()
         data, labels = entry["data"], [int(label) for label in entry["labels"]]

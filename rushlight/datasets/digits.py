@@ -31,11 +31,13 @@ def _all_digits() -> tuple[Any, Any]:
 
 
 class Digits(VisionDataset):
-    """5,000 real digits of MNIST, shipped with rushlight: 4,000 to train on and 1,000 to test, 400 and 100 of each.
+    """5,000 real digits of MNIST, shipped with rushlight: 4,000 to train on and 1,000 to test, 400
+    and 100 of each.
 
-    The split is by index and never changes: every fifth stored digit is of the test set. `data` (N, 28, 28) uint8 and
-    `targets` (N,) int64 are tensors; `classes` and `class_to_idx` are MNIST's. Items are (PIL image, int), the image a
-    NumPy array where Pillow is not installed. Source and licence: datasets/data/LICENSE-digits.txt.
+    The split is by index and never changes: every fifth stored digit is of the test set. `data` (N,
+    28, 28) uint8 and `targets` (N,) int64 are tensors; `classes` and `class_to_idx` are MNIST's.
+    Items are (PIL image, int), the image a NumPy array where Pillow is not installed. Source and
+    licence: datasets/data/LICENSE-digits.txt.
 
     >>> from rushlight.datasets import Digits
     >>> digits = Digits(train=False)

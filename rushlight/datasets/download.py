@@ -1,4 +1,6 @@
-"""Fetching a file from the first mirror that has it: resumed, checked, and only then put in its place."""
+"""Fetching a file from the first mirror that has it: resumed, checked, and only then put in its
+place.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +37,14 @@ def fetch(
     progress: bool | None = None,
     timeout: float = _TIMEOUT,
 ) -> Path:
-    """Downloads `mirror + name` into `folder` from the first of `mirrors` that gives a file with the right sums.
+    """Downloads `mirror + name` into `folder` from the first of `mirrors` that gives a file with
+    the right sums.
 
-    A file that is there already with the right sums is kept. What a broken connection left (`name` + ".part") is resumed
-    where it stopped. The file takes its place in one rename, after its sums were checked.
-    progress: a bar on stderr; None shows it only on a terminal. Returns the path. Raises DownloadError, and OSError where
-    the folder cannot be written.
+    A file that is there already with the right sums is kept. What a broken connection left (`name`
+    + ".part") is resumed where it stopped. The file takes its place in one rename, after its sums
+    were checked.
+    progress: a bar on stderr; None shows it only on a terminal. Returns the path. Raises
+    DownloadError, and OSError where the folder cannot be written.
     """
     folder = Path(folder)
     target = folder / name
@@ -73,7 +77,9 @@ def sums_match(
 def _fetch_from(
     url: str, part: Path, md5: str | None, sha256: str | None, progress: bool | None, timeout: float
 ) -> None:
-    """The whole file from one mirror into `part`; a resumed one with wrong sums is fetched once more from the start."""
+    """The whole file from one mirror into `part`; a resumed one with wrong sums is fetched once
+    more from the start.
+    """
     resumed = part.stat().st_size if part.is_file() else 0
     while True:
         _stream(url, part, resumed, progress, timeout)
@@ -87,7 +93,9 @@ def _fetch_from(
 
 
 def _stream(url: str, part: Path, have: int, progress: bool | None, timeout: float) -> None:
-    """Appends what is missing to `part`. A connection that breaks leaves what came, for the next attempt."""
+    """Appends what is missing to `part`. A connection that breaks leaves what came, for the next
+    attempt.
+    """
     headers = {"User-Agent": "rushlight", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"

@@ -14,12 +14,13 @@ IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tif
 
 
 class ImageFolder(VisionDataset):
-    """Pictures laid out as root/CLASS/anything.png: the names of the folders, sorted, are the classes.
+    """Pictures laid out as root/CLASS/anything.png: the names of the folders, sorted, are the
+    classes.
 
-    loader(path) gives the picture (default: a PIL image in RGB). is_valid_file(path) chooses files (default: by the
-    extension). allow_empty: whether a class may have no picture. `samples` (also `imgs`) is the list of (path, label),
-    `targets` the labels, `classes` and `class_to_idx` the names. Raises FileNotFoundError where there is no folder of a
-    class, or one without pictures.
+    loader(path) gives the picture (default: a PIL image in RGB). is_valid_file(path) chooses files
+    (default: by the extension). allow_empty: whether a class may have no picture. `samples` (also
+    `imgs`) is the list of (path, label), `targets` the labels, `classes` and `class_to_idx` the
+    names. Raises FileNotFoundError where there is no folder of a class, or one without pictures.
     """
 
     def __init__(
@@ -64,7 +65,9 @@ class ImageFolder(VisionDataset):
 
 
 def find_classes(root: str | Path) -> tuple[list[str], dict[str, int]]:
-    """The sorted names of the folders in `root`, and the label of each. Raises FileNotFoundError where there is none."""
+    """The sorted names of the folders in `root`, and the label of each. Raises FileNotFoundError
+    where there is none.
+    """
     classes = sorted(
         entry.name
         for entry in os.scandir(root)
@@ -76,7 +79,9 @@ def find_classes(root: str | Path) -> tuple[list[str], dict[str, int]]:
 
 
 def load_picture(path: str | Path, mode: str = "RGB") -> Any:
-    """A picture file as a PIL image, wholly read. Raises FileNotFoundError, or ValueError where it is no picture."""
+    """A picture file as a PIL image, wholly read. Raises FileNotFoundError, or ValueError where it
+    is no picture.
+    """
     Image = pillow()
     with Path(path).open("rb") as stream:
         try:

@@ -1,10 +1,12 @@
-"""IDX, the file format of MNIST and its kin: a magic number, the dimensions, then the elements, big-endian.
+"""IDX, the file format of MNIST and its kin: a magic number, the dimensions, then the elements,
+big-endian.
 
     offset 0   two zero bytes, one for the type of the elements, one for the number of dimensions
     offset 4   each dimension as a 32-bit unsigned number
     then       the elements, the last dimension running fastest
 
-Source: Y. LeCun, C. Cortes, C. J. C. Burges, "The MNIST database of handwritten digits", section "File formats".
+Source: Y. LeCun, C. Cortes, C. J. C. Burges, "The MNIST database of handwritten digits", section
+"File formats".
 """
 
 from __future__ import annotations
@@ -26,14 +28,17 @@ _MOST_BYTES = 1 << 36  # 64 GiB: more than this in a header is a damaged header
 
 
 class IdxError(ValueError):
-    """A file that is not the IDX file it should be: the message names the file and what is wrong with it."""
+    """A file that is not the IDX file it should be: the message names the file and what is wrong
+    with it.
+    """
 
 
 def read_idx(path: str | os.PathLike[str], *, ndim: int | None = None, dtype: Any = None) -> Any:
     """The array in an IDX file, plain or gzip-ed (told by its first bytes, not by its name).
 
-    ndim, dtype: what the file must hold, where the caller knows. Returns a NumPy array in the machine's byte order.
-    Raises FileNotFoundError, and IdxError for a file that is truncated, too long, damaged or of another kind.
+    ndim, dtype: what the file must hold, where the caller knows. Returns a NumPy array in the
+    machine's byte order. Raises FileNotFoundError, and IdxError for a file that is truncated, too
+    long, damaged or of another kind.
 
     >>> import numpy as np, os, tempfile
     >>> from rushlight.datasets.idx import read_idx, write_idx
@@ -49,7 +54,7 @@ def read_idx(path: str | os.PathLike[str], *, ndim: int | None = None, dtype: An
         stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
         array = read_idx_stream(stream, str(path))
         if _read(stream, 1, str(path)):
-            raise IdxError(f"{path}: more bytes follow than its header announces {array.shape}")
+            raise IdxError(f"{path}: more bytes follow than its header announces ({array.shape})")
     if ndim is not None and array.ndim != ndim:
         kind = {1: "labels", 3: "pictures"}.get(ndim, f"{ndim} dimensions")
         raise IdxError(
@@ -81,9 +86,11 @@ def read_idx_stream(stream: BinaryIO, name: str) -> Any:
 
 
 def write_idx(path: str | os.PathLike[str], array: Any) -> None:
-    """Writes an array as an IDX file, gzip-ed if the name ends in .gz (with no time stamp: same array, same bytes).
+    """Writes an array as an IDX file, gzip-ed if the name ends in .gz (with no time stamp: same
+    array, same bytes).
 
-    Raises TypeError for a dtype that IDX has no code for (it has uint8, int8, int16, int32, float32, float64).
+    Raises TypeError for a dtype that IDX has no code for (it has uint8, int8, int16, int32,
+    float32, float64).
     """
     from rushlight.core.files import write_whole
 

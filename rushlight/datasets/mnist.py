@@ -23,12 +23,14 @@ _PARTS = ("images-idx3-ubyte", "labels-idx1-ubyte")
 class MNIST(VisionDataset):
     """The MNIST handwritten digits: 60,000 to train on, 10,000 to test.
 
-    root: the folder that has or gets MNIST/raw/train-images-idx3-ubyte and its three fellows, plain or with .gz.
-    train: which of the two sets. transform, target_transform: called on the picture and on the label of an item.
+    root: the folder that has or gets MNIST/raw/train-images-idx3-ubyte and its three fellows, plain
+    or with .gz.
+    train: which of the two sets. transform, target_transform: called on the picture and on the
+    label of an item.
     download: fetch what is missing.
-    `data` (N, 28, 28) uint8 and `targets` (N,) int64 are tensors; items are (PIL image, int), the image a NumPy array
-    where Pillow is not installed. Raises RuntimeError where the files are missing, IdxError (a ValueError) where they are
-    damaged, DownloadError where no mirror answers.
+    `data` (N, 28, 28) uint8 and `targets` (N,) int64 are tensors; items are (PIL image, int), the
+    image a NumPy array where Pillow is not installed. Raises RuntimeError where the files are
+    missing, IdxError (a ValueError) where they are damaged, DownloadError where no mirror answers.
     Source: http://yann.lecun.com/exdb/mnist/
     """
 
@@ -60,7 +62,8 @@ class MNIST(VisionDataset):
         folder = Path(self.raw_folder)
         if not has_idx_files(folder, train):
             raise RuntimeError(
-                f"Dataset not found in {folder}. You can use download=True to download it, or put the IDX files there"
+                f"Dataset not found in {folder}. You can use download=True to download it, "
+                "or put the IDX files there"
             )
         images, labels = read_idx_folder(folder, train)
         self.data = wrap(images)
@@ -107,7 +110,8 @@ class MNIST(VisionDataset):
 
 
 class FashionMNIST(MNIST):
-    """Fashion-MNIST: 28 x 28 pictures of clothes, 60,000 to train on and 10,000 to test. Arguments as for `MNIST`.
+    """Fashion-MNIST: 28 x 28 pictures of clothes, 60,000 to train on and 10,000 to test. Arguments
+    as for `MNIST`.
 
     Debian's package dataset-fashion-mnist has its files in /usr/share/datasets/fashion-mnist.
     Source: H. Xiao, K. Rasul, R. Vollgraf, arXiv:1708.07747
@@ -129,7 +133,8 @@ class FashionMNIST(MNIST):
 
 
 class KMNIST(MNIST):
-    """Kuzushiji-MNIST: ten cursive Japanese characters, 60,000 to train on and 10,000 to test. Arguments as for `MNIST`.
+    """Kuzushiji-MNIST: ten cursive Japanese characters, 60,000 to train on and 10,000 to test.
+    Arguments as for `MNIST`.
 
     Source: T. Clanuwat et al., "Deep Learning for Classical Japanese Literature", arXiv:1812.01718
     """
@@ -145,7 +150,9 @@ class KMNIST(MNIST):
 
 
 def idx_files(folder: Path, train: bool) -> list[Path | None]:
-    """The files of pictures and of labels in a folder, plain or gzip-ed, each None where it is missing."""
+    """The files of pictures and of labels in a folder, plain or gzip-ed, each None where it is
+    missing.
+    """
     prefix = "train" if train else "t10k"
     found: list[Path | None] = []
     for part in _PARTS:
@@ -161,7 +168,9 @@ def has_idx_files(folder: Path, train: bool) -> bool:
 
 
 def read_idx_folder(folder: Path, train: bool) -> tuple[Any, Any]:
-    """Pictures (N, H, W) uint8 and labels (N,) int64 of a folder of IDX files. Raises FileNotFoundError, IdxError."""
+    """Pictures (N, H, W) uint8 and labels (N,) int64 of a folder of IDX files. Raises
+    FileNotFoundError, IdxError.
+    """
     pictures, labels = idx_files(folder, train)
     if pictures is None or labels is None:
         name = f"{'train' if train else 't10k'}-{_PARTS[0] if pictures is None else _PARTS[1]}"

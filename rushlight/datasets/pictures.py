@@ -18,13 +18,16 @@ def pillow() -> Any:
 
 
 def is_picture(value: Any) -> bool:
-    """Whether it is a PIL image. Costs nothing where Pillow was never loaded: then nothing can be one."""
+    """Whether it is a PIL image. Costs nothing where Pillow was never loaded: then nothing can be
+    one.
+    """
     module = sys.modules.get("PIL.Image")
     return module is not None and isinstance(value, module.Image)
 
 
 def as_picture(array: Any) -> Any:
-    """A uint8 array (H, W) or (H, W, C) as a PIL image; the array itself where Pillow is not installed.
+    """A uint8 array (H, W) or (H, W, C) as a PIL image; the array itself where Pillow is not
+    installed.
 
     Both are what `transforms` take: `ToTensor` makes the same tensor of either.
     """

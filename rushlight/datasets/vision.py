@@ -13,8 +13,9 @@ Transform = Callable[[Any], Any]
 class VisionDataset:
     """A data set of (picture, target) pairs.
 
-    root: its folder (None for what needs none). transforms(picture, target) or, not both, transform(picture) and
-    target_transform(target). Subclasses define `__getitem__` and `__len__`. Raises ValueError where both are given.
+    root: its folder (None for what needs none). transforms(picture, target) or, not both,
+    transform(picture) and target_transform(target). Subclasses define `__getitem__` and `__len__`.
+    Raises ValueError where both are given.
     """
 
     _repr_indent = 4
