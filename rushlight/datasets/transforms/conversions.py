@@ -1,4 +1,4 @@
-"""Transforms without chance: chains, conversions between pictures and tensors, scaling of values."""
+"""Transforms without chance: chains, conversions of pictures and tensors, scaling of values."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Compose:
         self.transforms = transforms
 
     def __call__(self, img: Any) -> Any:
+        """The transformed picture."""
         for transform in self.transforms:
             img = transform(img)
         return img
@@ -47,6 +48,7 @@ class ToTensor:
     """
 
     def __call__(self, pic: Any) -> Any:
+        """The transformed picture."""
         return F.to_tensor(pic)
 
     def __repr__(self) -> str:
@@ -57,6 +59,7 @@ class PILToTensor:
     """A PIL image as a tensor (C, H, W) of its own dtype, unscaled."""
 
     def __call__(self, pic: Any) -> Any:
+        """The transformed picture."""
         return F.pil_to_tensor(pic)
 
     def __repr__(self) -> str:
@@ -70,6 +73,7 @@ class ToPILImage:
         self.mode = mode
 
     def __call__(self, pic: Any) -> Any:
+        """The transformed picture."""
         return F.to_pil_image(pic, self.mode)
 
     def __repr__(self) -> str:
@@ -135,6 +139,7 @@ class Lambda:
         self.lambd = lambd
 
     def __call__(self, img: Any) -> Any:
+        """The transformed picture."""
         return self.lambd(img)
 
     def __repr__(self) -> str:
