@@ -11,6 +11,7 @@ from rushlight.datasets.download import DownloadError
 from rushlight.datasets.folder import ImageFolder
 from rushlight.datasets.idx import IdxError, read_idx, write_idx
 from rushlight.datasets.mnist import KMNIST, MNIST, FashionMNIST
+from rushlight.datasets.pictures import PictureError
 from rushlight.datasets.vision import VisionDataset
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "FashionMNIST",
     "IdxError",
     "ImageFolder",
+    "PictureError",
     "VisionDataset",
     "read_idx",
     "transforms",

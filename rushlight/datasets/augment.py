@@ -83,19 +83,18 @@ def warp(images: Any, angle: Any, scale: Any, shear: Any, shift: Any) -> Any:
 
 def random_warp(
     images: Any,
-    uniform: Any,
+    draws: Any,
     *,
-    degrees: float = 10.0,
-    zoom: float = 0.1,
-    shear: float = 0.1,
+    degrees: float = 15.0,
+    zoom: float = 0.15,
+    shear: float = 0.2,
     pixels: float = 2.0,
 ) -> Any:
-    """`warp` with its own draw for each picture, uniform in +-degrees, 1 +- zoom, +-shear radians
-    and +-pixels.
+    """`warp` by random amounts: within +-degrees, 1 +- zoom, +-shear radians and +-pixels each way.
 
-    `uniform(n, k)` gives n x k numbers of [0, 1): the caller decides which stream they come from.
+    draws: (N, 5) numbers of [0, 1): the caller decides which stream they come from.
     """
-    draw = 2.0 * np.asarray(uniform(len(images), 5), np.float64) - 1.0
+    draw = 2.0 * np.asarray(draws, np.float64) - 1.0
     return warp(
         images,
         angle=np.deg2rad(degrees) * draw[:, 0],

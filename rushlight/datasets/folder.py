@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rushlight.datasets.pictures import pillow
+from rushlight.datasets.pictures import PictureError, pillow
 from rushlight.datasets.vision import Transform, VisionDataset
 
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -78,22 +78,21 @@ def find_classes(root: str | Path) -> tuple[list[str], dict[str, int]]:
     return classes, {name: label for label, name in enumerate(classes)}
 
 
-def load_picture(path: str | Path, mode: str = "RGB") -> Any:
-    """A picture file as a PIL image, wholly read. Raises FileNotFoundError, or ValueError where it
-    is no picture.
+def load_picture(path: str | Path, mode: str | None = "RGB") -> Any:
+    """A picture file as a PIL image, wholly read; mode None leaves the mode that it has.
+
+    Raises FileNotFoundError; PictureError (a ValueError) where it is no picture, or a damaged one.
     """
     Image = pillow()
     with Path(path).open("rb") as stream:
         try:
             with Image.open(stream) as picture:
-                return picture.convert(mode)
+                picture.load()
+                return picture.copy() if mode is None else picture.convert(mode)
+        except Image.UnidentifiedImageError:
+            raise PictureError(f"{path}: not a picture, or of a kind that is not known") from None
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-            reason = (
-                "its kind is not known"
-                if isinstance(problem, Image.UnidentifiedImageError)
-                else str(problem)
-            )
-            raise ValueError(f"{path}: not a picture that can be read ({reason})") from None
+            raise PictureError(f"{path}: a picture that cannot be read: {problem}") from None
 
 
 def _has_extension(path: str) -> bool:

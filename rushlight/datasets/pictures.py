@@ -6,6 +6,10 @@ import sys
 from typing import Any
 
 
+class PictureError(ValueError):
+    """A file that is not a picture, or one with nothing on it. The message names the file."""
+
+
 def pillow() -> Any:
     """The module PIL.Image. Raises ImportError that says how to get it."""
     try:

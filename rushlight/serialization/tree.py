@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,7 +72,9 @@ def _key(key: Any) -> Any:
 
 
 def without_tensors(tree: Any, arrays: Mapping[str, Any]) -> Any:
-    """The tree for people: a tensor is its dtype and shape."""
+    """The tree for people: a tensor is its dtype and shape, infinity and its like are words."""
+    if isinstance(tree, float) and not math.isfinite(tree):
+        return str(tree)
     if isinstance(tree, list):
         return [without_tensors(value, arrays) for value in tree]
     if not isinstance(tree, dict):

@@ -1,0 +1,13 @@
+"""The command line of rushlight. See README.md."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line on the given arguments, or the process's own, and leaves the process."""
+    from rushlight.cli.main import run
+
+    sys.exit(run(arguments))
