@@ -17,8 +17,11 @@ from rushlight import root as _root
 __version__ = "0.1.0"
 
 _ROOMS = frozenset(
-    ("autograd", "cli", "compiler", "datasets", "func", "models", "nn", "optim", "random", "serialization", "utils")
-)
+    (
+        "autograd", "cli", "compiler", "datasets", "fft", "func", "linalg", "models", "nn", "optim", "random",
+        "serialization", "special", "utils",
+    )
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
