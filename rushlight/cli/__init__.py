@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line on the given arguments, or the process's own, and leaves the process."""
+    """Runs the command line on these arguments, or the process's own, and ends the process."""
     from rushlight.cli.main import run
 
     sys.exit(run(arguments))

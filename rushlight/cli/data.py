@@ -18,6 +18,7 @@ from rushlight.datasets.mnist import (
     KMNIST,
     MNIST,
     FashionMNIST,
+    download_idx,
     has_idx_files,
     idx_files,
     read_idx_folder,
@@ -99,19 +100,10 @@ def _named(name: str) -> Pictures:
     folders = [own, root / name, _SYSTEM / name]
     found = next((f for f in folders if has_idx_files(f, True) and has_idx_files(f, False)), None)
     if found is None:
-        kind.download(_Downloader(kind, root))  # type: ignore[arg-type]
+        download_idx(kind.mirrors, kind.resources, own)
         found = own
-    fit = "whole" if name == "fashion-mnist" else "digit"
+    fit = "digit" if name == "mnist" else "whole"
     return _idx_folder(name, found, list(kind.classes), fit)
-
-
-class _Downloader:
-    """What `MNIST.download` reads of a data set: there is none yet to ask."""
-
-    def __init__(self, kind: type[MNIST], root: Path) -> None:
-        self.mirrors = kind.mirrors
-        self.resources = kind.resources
-        self.raw_folder = str(root / kind.__name__ / "raw")
 
 
 def _idx_folder(name: str, folder: Path, classes: list[str] | None, fit: str) -> Pictures:
@@ -139,8 +131,8 @@ def _picture_folder(folder: Path) -> Pictures:
         names, _ = find_classes(folder)
     except FileNotFoundError:
         raise CommandError(
-            f"{folder}: neither IDX files (train-images-idx3-ubyte...) nor a folder of pictures for "
-            "each class"
+            f"{folder}: neither IDX files (train-images-idx3-ubyte...) nor a folder of pictures "
+            "for each class"
         ) from None
     test = next((name for name in _TEST_FOLDERS if name in names), None)
     if "train" in names and test is not None:
@@ -162,8 +154,8 @@ def _picture_folder(folder: Path) -> Pictures:
         )
     if not parts[1]:
         raise CommandError(
-            f"{folder}: too few pictures: every fifth of a class is kept to test, so a class needs 5 "
-            f"({', '.join(IMG_EXTENSIONS)})"
+            f"{folder}: too few pictures ({', '.join(IMG_EXTENSIONS)}): every fifth of a class is "
+            "kept to test, so a class needs five"
         )
     arrays = []
     for samples in parts:

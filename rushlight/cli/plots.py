@@ -64,7 +64,7 @@ def misclassified(
 
 
 def short(name: str) -> str:
-    """ "4 - four" is 4."""
+    """The first part of names such as 4 - four."""
     head, dash, _ = name.partition(" - ")
     return head if dash else name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from pathlib import Path
 from typing import Any, ClassVar
@@ -89,20 +90,7 @@ class MNIST(VisionDataset):
 
     def download(self) -> None:
         """Fetches and unpacks the files that are missing. Raises DownloadError."""
-        import gzip
-
-        from rushlight.core.files import whole_file
-        from rushlight.datasets.download import fetch
-
-        folder = Path(self.raw_folder)
-        for name, md5 in self.resources:
-            plain = folder / name.removesuffix(".gz")
-            if plain.is_file():
-                continue
-            packed = fetch(name, self.mirrors, folder, md5=md5)
-            with gzip.open(packed) as source, whole_file(plain) as target:
-                shutil.copyfileobj(source, target)
-            packed.unlink()
+        download_idx(self.mirrors, self.resources, Path(self.raw_folder))
 
     def extra_repr(self) -> str:
         """Which of the two sets it is."""
@@ -148,6 +136,21 @@ class KMNIST(MNIST):
         ("t10k-labels-idx1-ubyte.gz", "7320c461ea6c1c855c0b718fb2a4b134"),
     ]
     classes: ClassVar[list[str]] = ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"]
+
+
+def download_idx(mirrors: list[str], resources: list[tuple[str, str]], folder: Path) -> None:
+    """Fetches gzip-ed IDX files, each with its md5, and unpacks those that are not there yet."""
+    from rushlight.core.files import whole_file
+    from rushlight.datasets.download import fetch
+
+    for name, md5 in resources:
+        plain = folder / name.removesuffix(".gz")
+        if plain.is_file():
+            continue
+        packed = fetch(name, mirrors, folder, md5=md5)
+        with gzip.open(packed) as source, whole_file(plain) as target:
+            shutil.copyfileobj(source, target)
+        packed.unlink()
 
 
 def idx_files(folder: Path, train: bool) -> list[Path | None]:

@@ -75,8 +75,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
     arrays, text = read_checkpoint(path)
     if text is None:
         raise CheckpointError(
-            f"{path}: a safetensors file, but not a checkpoint of rushlight: it does not say how it "
-            "was made"
+            f"{path}: a safetensors file, but not a checkpoint of rushlight: it does not say "
+            "how it was made"
         )
     try:
         if text["format"] != _FORMAT:

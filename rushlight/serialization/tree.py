@@ -46,8 +46,8 @@ def _flatten(value: Any, path: tuple[str, ...], arrays: dict[str, Any]) -> Any:
         items = [(key, _flatten(v, (*path, str(key)), arrays)) for key, v in value.items()]
         return dict(items) if plain else {_PAIRS: [list(item) for item in items]}
     raise TypeError(
-        f"a checkpoint cannot hold a {type(value).__name__} (at {'.'.join(path) or 'its top'}): only "
-        "tensors, arrays, numbers, strings, None, and dicts, lists and tuples of these"
+        f"a checkpoint cannot hold a {type(value).__name__} (at {'.'.join(path) or 'its top'}): "
+        "only tensors, arrays, numbers, strings, None, and dicts, lists and tuples of these"
     )
 
 

@@ -206,7 +206,7 @@ class RandomErasing(Module):
     def get_params(
         img: Any, scale: Sequence[float], ratio: Sequence[float], value: Any = None
     ) -> tuple[int, int, int, int, Any]:
-        """(top, left, height, width, paint) of a random box; after ten misses the picture itself."""
+        """(top, left, height, width, paint) of a box; after ten misses the picture itself."""
         channels, rows, columns = img.shape[-3:]
         for area, proportion in random_boxes(rows * columns, scale, ratio):
             height = round(math.sqrt(area * proportion))

@@ -67,7 +67,7 @@ class PILToTensor:
 
 
 class ToPILImage:
-    """A tensor (C, H, W) or an array (H, W, C) as a PIL image of `mode`, or of the mode that fits."""
+    """A tensor (C, H, W) or array (H, W, C) as a PIL image of `mode` or of the mode that fits."""
 
     def __init__(self, mode: str | None = None) -> None:
         self.mode = mode
