@@ -2,6 +2,28 @@
 
 from __future__ import annotations
 
-from rushlight.ops import arithmetic, links, reduction, shape
+from rushlight.ops import (
+    arithmetic,
+    comparison,
+    complex_numbers,
+    conversion,
+    creation,
+    links,
+    pointwise,
+    reduction,
+    selection,
+    shape,
+)
 
-__all__ = ["arithmetic", "links", "reduction", "shape"]
+__all__ = [
+    "arithmetic",
+    "comparison",
+    "complex_numbers",
+    "conversion",
+    "creation",
+    "links",
+    "pointwise",
+    "reduction",
+    "selection",
+    "shape",
+]
