@@ -10,9 +10,9 @@ from typing import Any
 
 from rushlight.autograd import engine, hooks, modes
 from rushlight.core import dtypes
-from rushlight.ops import families
+from rushlight.ops import conversion, families
 from rushlight.ops.declare import FUNCTIONS
-from rushlight.tensor import device, size, tensor
+from rushlight.tensor import device, exchange, show, size, tensor, values
 from rushlight.tensor.tensor import Tensor
 
 
@@ -65,10 +65,17 @@ def _tie_autograd() -> None:
         setattr(Tensor, name, method)
 
 
+def _tie_exchange() -> None:
+    for module in (values, conversion):
+        for name, method in module.METHODS.items():  # type: ignore[attr-defined]
+            setattr(Tensor, name, method)
+
+
 def tie(namespace: dict[str, Any]) -> None:
     """Fills the package's namespace."""
     _tie_methods()
     _tie_autograd()
+    _tie_exchange()
     for d in dtypes.ALL:
         namespace[d.name] = d
     namespace.update(dtypes.ALIASES)
@@ -78,6 +85,8 @@ def tie(namespace: dict[str, Any]) -> None:
                   "channels_last", "channels_last_3d")),
         (device, ("device",)),
         (size, ("Size",)),
+        (exchange, ("tensor", "as_tensor", "from_numpy")),
+        (show, ("set_printoptions", "printoptions")),
         (modes, ("no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "is_grad_enabled",
                  "is_inference_mode_enabled", "is_anomaly_enabled")),
     ):  # fmt: skip

@@ -45,7 +45,9 @@ from rushlight.autograd.modes import state
 from rushlight.core.floating import quiet, restore
 from rushlight.ops import record as recording
 from rushlight.primitives import structural
-from rushlight.tensor.tensor import Tensor, wrap
+from rushlight.tensor.device import check_available
+from rushlight.tensor.exchange import checked_dtype
+from rushlight.tensor.tensor import Tensor, contiguous_format, preserve_format, strided, wrap
 
 Array = Any
 Operand = Any
@@ -95,6 +97,7 @@ class Op:
         self.composite: bool = options.get("composite", False)
         self.view: bool = options.get("view", False)
         self.traceable: bool = options.get("traceable", True)
+        self.factory: bool = options.get("factory", False)
         self.function: bool = options.get("function", True)  # whether it is public as a function
         self.node_name: Any = options.get("node") or _node_name(name)
         count = code.co_argcount
@@ -184,7 +187,8 @@ def op(body: Callable[..., Any] | None = None, **options: Any) -> Any:
     Options: `module` (where it is public: "" for the package, "nn.functional", ...), `name` (else the body's),
     `aliases`, `method` (also `Tensor.name`), `inplace` (also `Tensor.name_`), `operators` ("__add__", ...),
     `outputs` (names of several results), `view`, `composite` (the body calls ops on tensors and needs no gradient),
-    `differentiable=False` (results never require a gradient), `traceable=False` (result shapes depend on values),
+    `factory` (makes a new tensor: also takes layout, device, requires_grad and pin_memory, and its body gets a NumPy
+    dtype), `differentiable=False` (results never require a gradient), `traceable=False` (result shapes depend on values),
     `function=False` (a method only), `node` (torch's name for its node where that does not follow from `name`).
     """
     if body is None:
@@ -195,6 +199,8 @@ def op(body: Callable[..., Any] | None = None, **options: Any) -> Any:
         raise ValueError(f"op {key!r} is declared twice")
     OPS[key] = this
     call = _composite_call(this) if this.composite else _view_call(this) if this.view else _call(this)
+    if this.factory:
+        call = _factory_call(this, call)
     call.__name__ = call.__qualname__ = this.name
     call.__doc__ = body.__doc__
     call.__module__ = body.__module__
@@ -313,6 +319,38 @@ def _call(this: Op) -> Any:
         return tensor
 
     return call
+
+
+def _factory_call(this: Op, plain: Any) -> Any:
+    """The function users call, for an op that makes a new tensor: the arguments that all such ops share."""
+    takes_order = "memory_format" in this.keywords
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not kwargs:
+            return plain(*args)
+        requires_grad, dtype = kwargs.pop("requires_grad", False), kwargs.get("dtype")
+        if "device" in kwargs:
+            check_available(kwargs.pop("device"))
+        if dtype is not None:
+            kwargs["dtype"] = checked_dtype(dtype, this.name)
+        for name, allowed in _FACTORY_ARGUMENTS:
+            if name in kwargs and (name != "memory_format" or not takes_order):
+                value = kwargs.pop(name)
+                if value not in allowed:
+                    raise RuntimeError(f"{this.name}(): {name}={value!r} is not possible here; it may be {allowed[-1]!r}")
+        result = plain(*args, **kwargs)
+        return result.requires_grad_() if requires_grad else result
+
+    return call
+
+
+#: Arguments of ops that make tensors, for which there is no choice, and their values.
+_FACTORY_ARGUMENTS = (
+    ("layout", (None, strided)),
+    ("pin_memory", (None, False)),
+    ("memory_format", (None, contiguous_format, preserve_format)),
+    ("names", (None,)),
+)
 
 
 def _finish(

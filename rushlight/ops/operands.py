@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from rushlight.core import dtypes
-from rushlight.core.dtypes import BFLOAT16, BOOL, INEXACT, INTEGRAL
+from rushlight.core.dtypes import BFLOAT16, BOOL, FLOATING, INEXACT, INTEGRAL
 from rushlight.primitives.structural import cast
+from rushlight.tensor.exchange import check_range
 from rushlight.tensor.promotion import result_dtype
 
 Array = Any
@@ -31,6 +33,22 @@ def number(value: Any, dtype: np.dtype[Any]) -> Any:
         value &= (1 << bits) - 1
         return value - (1 << bits) if dtype.kind == "i" and value >> (bits - 1) else value
     return value
+
+
+def fitting(value: Any, dtype: np.dtype[Any]) -> Any:
+    """A Python number that is to fill arrays of `dtype`; RuntimeError where the dtype can't hold it."""
+    if dtype in INTEGRAL:
+        if dtype != BOOL:
+            check_range((value,), dtype)
+        return number(value, dtype)
+    if dtype in FLOATING:
+        if isinstance(value, complex):
+            if value.imag != 0:
+                raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow: {value} is complex")
+            value = value.real
+        if math.isfinite(value) and abs(value) > float(dtypes.finfo(dtypes.of_numpy(dtype)).max):
+            raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow: {value} is too large")
+    return number(value, dtype)
 
 
 def convert(x: Any, dtype: np.dtype[Any]) -> Any:
