@@ -21,7 +21,8 @@ def info(file: Path) -> None:
     if isinstance(about, dict):
         for key, value in about.items():
             print(f"{key}: {_plain(value)}")
-        history = text["state"].get("history") if isinstance(text.get("state"), dict) else None  # type: ignore[index, union-attr]
+        state = (text or {}).get("state")
+        history = state.get("history") if isinstance(state, dict) else None
         if isinstance(history, list) and history:
             print("\n" + report.heading())
             for line in history:

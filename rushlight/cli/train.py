@@ -60,7 +60,7 @@ _FIXED = ("data", "epochs", "batch_size", "lr", "optimizer", "seed", "augment")
     help="Where the checkpoint and the pictures go.  [default: runs/NAME, or beside --resume]",
 )
 @click.pass_context
-def train(context: click.Context, resume: Path | None, out: Path | None, **options: Any) -> int:
+def train(context: click.Context, /, resume: Path | None, out: Path | None, **options: Any) -> int:
     """Trains LeNet on pictures of 32 x 32, by default on 4,000 handwritten digits.
 
     At the end: the test accuracy, a checkpoint (FOLDER/lenet.safetensors and .json), the curves of
@@ -116,7 +116,7 @@ def _resumed(path: Path) -> Run:
                 f"{path}: all its {settings.epochs} epochs are done: there is nothing to go on with"
             )
         pictures = find(settings.data)
-        if pictures.fingerprint() != fingerprint:
+        if pictures.fingerprint != fingerprint:
             raise CommandError(
                 f"{path}: it was trained on other data than what {settings.data} holds now"
             )
@@ -204,8 +204,7 @@ def _save(run: Run, path: Path) -> None:
 
 def _finish(run: Run, folder: Path, pictures: Pictures) -> None:
     """The last test, the pictures, and what was written."""
-    _, probabilities = run.evaluate(pictures.test_images, pictures.test_labels)
-    reached = accuracy(probabilities, pictures.test_labels)
+    reached = accuracy(run.probabilities, pictures.test_labels)
     right = round(reached * len(pictures.test_labels))
     print(f"test accuracy {reached:.2%} ({right:,} of {len(pictures.test_labels):,})")
     written = [saved.NAME, "lenet.json"]
@@ -215,7 +214,7 @@ def _finish(run: Run, folder: Path, pictures: Pictures) -> None:
             folder / "misclassified.png",
             pictures.test_images,
             pictures.test_labels,
-            probabilities,
+            run.probabilities,
             pictures.classes,
         )
         written += ["curves.png", "misclassified.png"]

@@ -101,7 +101,8 @@ class Run:
         self.mean, self.std = float(plain.mean() / 255), float(max(plain.std() / 255, 1e-3))
         self.history: list[dict[str, Any]] = []
         self.step = 0  # batches done of the current epoch
-        self.sums = [0.0, 0, 0.0]  # of the current epoch: loss, right answers, seconds
+        self.sums = [0.0, 0.0, 0.0]  # of the current epoch: loss, right answers, seconds
+        self.probabilities: Any = None  # of the test pictures, after the last epoch
         self.epoch_rng = rushlight.get_rng_state()
 
     @property
@@ -140,23 +141,21 @@ class Run:
                 bar.update(len(chosen), self.sums[0] / seen, self.sums[1] / seen)
         finally:
             bar.close()
-        loss, right, seconds = self.sums
-        test_loss, probabilities = self.evaluate(
-            self.pictures.test_images, self.pictures.test_labels
-        )
+        total, answers, seconds = self.sums
+        test_loss = self._test()
         self.history.append(
             {
                 "epoch": number,
                 "lr": lr,
-                "train_loss": loss / len(images),
-                "train_accuracy": right / len(images),
+                "train_loss": total / len(images),
+                "train_accuracy": answers / len(images),
                 "test_loss": test_loss,
-                "test_accuracy": accuracy(probabilities, self.pictures.test_labels),
+                "test_accuracy": accuracy(self.probabilities, self.pictures.test_labels),
                 "images_per_second": len(images) / max(seconds, 1e-9),
                 "seconds": seconds,
             }
         )
-        self.step, self.sums = 0, [0.0, 0, 0.0]
+        self.step, self.sums = 0, [0.0, 0.0, 0.0]
         self.epoch_rng = rushlight.get_rng_state()
         return self.history[-1]
 
@@ -192,11 +191,12 @@ class Run:
     def _input(self, batch: Any) -> Any:
         return network_input(batch, self.mean, self.std)
 
-    def evaluate(self, images: Any, labels: Any) -> tuple[float, Any]:
-        """Mean loss and the probabilities (N, classes)."""
-        probabilities = probabilities_of(self.net, images, self.mean, self.std)
-        of_truth = probabilities[np.arange(len(labels)), labels]
-        return float(-np.log(np.maximum(of_truth, 1e-12)).mean()), probabilities
+    def _test(self) -> float:
+        """Fills `probabilities` with those of the test pictures; returns the mean loss."""
+        images, labels = self.pictures.test_images, self.pictures.test_labels
+        self.probabilities = probabilities_of(self.net, images, self.mean, self.std)
+        of_truth = self.probabilities[np.arange(len(labels)), labels]
+        return float(-np.log(np.maximum(of_truth, 1e-12)).mean())
 
     # -- saving and going on
     # -------------------------------------------------------------------------
@@ -229,7 +229,7 @@ class Run:
                 "source": pictures.source,
                 "train": len(pictures.train_labels),
                 "test": len(pictures.test_labels),
-                "fingerprint": pictures.fingerprint(),
+                "fingerprint": pictures.fingerprint,
             },
             "preparation": {"fit": pictures.fit, "mean": self.mean, "std": self.std},
             "epochs_done": len(self.history),

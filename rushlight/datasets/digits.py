@@ -6,7 +6,7 @@ import functools
 import gzip
 import io
 import pkgutil
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -26,8 +26,9 @@ def _all_digits() -> tuple[Any, Any]:
     if packed is None:
         raise RuntimeError(f"this installation of rushlight lacks its file datasets/{FILE}")
     with gzip.GzipFile(fileobj=io.BytesIO(packed)) as stream:
+        both = cast(BinaryIO, stream)
         name = f"rushlight/datasets/{FILE}"
-        return read_idx_stream(stream, name), read_idx_stream(stream, name)  # type: ignore[arg-type]
+        return read_idx_stream(both, name), read_idx_stream(both, name)
 
 
 class Digits(VisionDataset):
@@ -59,8 +60,8 @@ class Digits(VisionDataset):
         self.train = train
         images, labels = _all_digits()
         chosen = (np.arange(len(labels)) % 5 == 4) != bool(train)
-        self.data = wrap(images[chosen])
-        self.targets = wrap(labels[chosen].astype(np.int64))
+        self.data: Any = wrap(images[chosen])
+        self.targets: Any = wrap(labels[chosen].astype(np.int64))
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         return self._transformed(

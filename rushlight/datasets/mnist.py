@@ -67,8 +67,8 @@ class MNIST(VisionDataset):
                 "or put the IDX files there"
             )
         images, labels = read_idx_folder(folder, train)
-        self.data = wrap(images)
-        self.targets = wrap(labels)
+        self.data: Any = wrap(images)
+        self.targets: Any = wrap(labels)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         return self._transformed(

@@ -49,7 +49,7 @@ class VisionDataset:
         """The pair as the user wants it."""
         if self.transforms is None:
             return picture, target
-        return self.transforms(picture, target)  # type: ignore[no-any-return]
+        return self.transforms(picture, target)
 
     def extra_repr(self) -> str:
         """Lines that a subclass adds to how it prints."""

@@ -99,7 +99,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
 
     data = Path(path).read_bytes()
     try:
-        entries = safetensors.deserialize(data)
+        deserialize: Any = safetensors.deserialize
+        entries = deserialize(data)
     except safetensors.SafetensorError as problem:
         reason = str(problem).removeprefix("Error while deserializing: ")
         raise CheckpointError(f"{path}: not a whole safetensors file ({reason})") from None

@@ -30,8 +30,8 @@ def _flatten(value: Any, path: tuple[str, ...], arrays: dict[str, Any]) -> Any:
         name = ".".join(path) or "tensor"
         while name in arrays:  # {"a.b": {"c": x}, "a": {"b.c": y}}
             name += "'"
-        is_tensor = isinstance(value, Tensor)
-        arrays[name] = value.detach().numpy() if is_tensor else value  # type: ignore[union-attr]
+        held: Any = value
+        arrays[name] = held.detach().numpy() if isinstance(value, Tensor) else value
         return {_TENSOR: name}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value

@@ -22,7 +22,7 @@ TIMES = ("images_per_second", "seconds")
 
 def command(folder, *arguments, **options):
     """A real process."""
-    return subprocess.run(
+    return subprocess.run(  # noqa: PLW1510 - its exit code is tested
         [sys.executable, "-m", "rushlight", *map(str, arguments)],
         cwd=folder,
         capture_output=True,
@@ -37,7 +37,7 @@ def fails(capsys, *arguments):
     """One line on stderr, exit code 2; returns the line."""
     capsys.readouterr()
     assert run([str(a) for a in arguments]) == 2
-    out, err = capsys.readouterr()
+    _, err = capsys.readouterr()
     assert err.startswith("rushlight: error: ") and err.count("\n") == 1, err
     return err
 

@@ -70,12 +70,11 @@ def to_pil_image(pic: Any, mode: str | None = None) -> Any:
     Floats are taken to lie in [0, 1]. Without `mode` it follows from channels and dtype. Raises
     TypeError for another dtype, ValueError for another shape or a mode that does not fit.
     """
+    array: Any = pic
     if isinstance(pic, Tensor):
-        array = pic.detach().numpy()  # type: ignore[attr-defined]
+        array = array.detach().numpy()
         array = array.transpose(1, 2, 0) if array.ndim == 3 else array
-    elif isinstance(pic, np.ndarray):
-        array = pic
-    else:
+    elif not isinstance(pic, np.ndarray):
         raise TypeError(f"pic should be Tensor or ndarray. Got {type(pic)}.")
     if array.ndim not in (2, 3):
         raise ValueError(f"pic should be 2/3 dimensional. Got {array.ndim} dimensions.")

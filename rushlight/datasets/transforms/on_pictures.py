@@ -83,7 +83,8 @@ def pad(picture: Any, border: Sequence[int], fill: Fill, padding_mode: str) -> A
         )
         array = np.asarray(kept)
         widths = [(max(top, 0), max(bottom, 0)), (max(left, 0), max(right, 0)), (0, 0)]
-        padded = pillow().fromarray(np.pad(array, widths[: array.ndim], mode=padding_mode))  # type: ignore[call-overload]
+        pad_any: Any = np.pad  # its types know no mode that is a plain str
+        padded = pillow().fromarray(pad_any(array, widths[: array.ndim], mode=padding_mode))
     if palette is not None:
         padded.putpalette(palette)
     return padded

@@ -18,7 +18,7 @@ from rushlight.tensor.tensor import Tensor, wrap
 _INTEGERS = frozenset(("uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64"))
 
 
-def checked(image: Any) -> Tensor:
+def checked(image: Any) -> Any:
     """The tensor, if it can be a picture. Raises TypeError otherwise."""
     if not isinstance(image, Tensor):
         raise TypeError(f"img should be PIL Image or Tensor. Got {type(image)}")
@@ -30,13 +30,13 @@ def checked(image: Any) -> Tensor:
     return image
 
 
-def dimensions(image: Tensor) -> list[int]:
+def dimensions(image: Any) -> list[int]:
     """Channels, height, width."""
     shape = checked(image).shape
     return [1 if len(shape) == 2 else shape[-3], shape[-2], shape[-1]]
 
 
-def check_channels(image: Tensor, permitted: Sequence[int]) -> None:
+def check_channels(image: Any, permitted: Sequence[int]) -> None:
     """Raises TypeError unless the number of channels is one of `permitted`."""
     count = dimensions(image)[0]
     if count not in permitted:
@@ -50,7 +50,7 @@ def largest(dtype: Any) -> int:
     return int(np.iinfo(dtype.numpy).max) if dtype.name in _INTEGERS else 1
 
 
-def normalize(image: Tensor, mean: Sequence[float], std: Sequence[float], inplace: bool) -> Tensor:
+def normalize(image: Any, mean: Sequence[float], std: Sequence[float], inplace: bool) -> Any:
     """(image - mean) / std for each channel."""
     if not checked(image).is_floating_point():
         raise TypeError(f"Input tensor should be a float tensor. Got {image.dtype}.")
@@ -69,11 +69,11 @@ def normalize(image: Tensor, mean: Sequence[float], std: Sequence[float], inplac
             )
         per_channel.append(wrap(array.reshape(-1, 1, 1) if array.ndim == 1 else array))
     if inplace:
-        return image.sub_(per_channel[0]).div_(per_channel[1])  # type: ignore[no-any-return, attr-defined]
-    return (image - per_channel[0]) / per_channel[1]  # type: ignore[no-any-return, operator]
+        return image.sub_(per_channel[0]).div_(per_channel[1])
+    return (image - per_channel[0]) / per_channel[1]
 
 
-def convert(image: Tensor, dtype: Any) -> Any:
+def convert(image: Any, dtype: Any) -> Any:
     """Another dtype, the values scaled so that full brightness stays full brightness."""
     source: Any = image
     if image.dtype == dtype:
@@ -94,21 +94,21 @@ def convert(image: Tensor, dtype: Any) -> Any:
     if not to_integer:
         return source.to(dtype) / from_top
     if from_top > top:
-        return wrap(source.numpy() // ((from_top + 1) // (top + 1))).to(dtype)  # type: ignore[attr-defined]
+        return source.div((from_top + 1) // (top + 1), rounding_mode="floor").to(dtype)
     return source.to(dtype) * ((top + 1) // (from_top + 1))
 
 
-def hflip(image: Tensor) -> Any:
+def hflip(image: Any) -> Any:
     """Left and right exchanged."""
-    return checked(image).flip(-1)  # type: ignore[attr-defined]
+    return checked(image).flip(-1)
 
 
-def vflip(image: Tensor) -> Any:
+def vflip(image: Any) -> Any:
     """Top and bottom exchanged."""
-    return checked(image).flip(-2)  # type: ignore[attr-defined]
+    return checked(image).flip(-2)
 
 
-def crop(image: Tensor, top: int, left: int, height: int, width: int) -> Any:
+def crop(image: Any, top: int, left: int, height: int, width: int) -> Any:
     """The box, zero where it reaches over the edge."""
     _, rows, columns = dimensions(image)
     bottom, right = top + height, left + width
@@ -125,7 +125,7 @@ def crop(image: Tensor, top: int, left: int, height: int, width: int) -> Any:
     return pad(inside, border, 0, "constant")
 
 
-def pad(image: Tensor, border: Sequence[int], fill: float | None, padding_mode: str) -> Any:
+def pad(image: Any, border: Sequence[int], fill: float | None, padding_mode: str) -> Any:
     """With a border of (left, top, right, bottom) pixels; negative ones cut off."""
     left, top, right, bottom = border
     if fill is None:
@@ -151,10 +151,11 @@ def _padded_range(size: int, before: int, after: int, mode: str) -> Any:
             f"Padding size should be less than the corresponding input dimension: padding "
             f"({before}, {after}) reflects a dimension of size {size}"
         )
-    return np.pad(kept, (max(before, 0), max(after, 0)), mode=mode)  # type: ignore[call-overload]
+    pad_any: Any = np.pad  # its types know no mode that is a plain str
+    return pad_any(kept, (max(before, 0), max(after, 0)), mode=mode)
 
 
-def resize(image: Tensor, size: Sequence[int], mode: str, antialias: bool) -> Any:
+def resize(image: Any, size: Sequence[int], mode: str, antialias: bool) -> Any:
     """Resized to (height, width)."""
     _, height, width = dimensions(image)
     source: Any = image
@@ -234,7 +235,7 @@ def _back(result: Any, dtype: Any) -> Any:
 
 
 def warp(
-    image: Tensor,
+    image: Any,
     matrix: Sequence[float],
     mode: str,
     fill: Any,
@@ -309,9 +310,9 @@ def expanded_size(matrix: Sequence[float], width: int, height: int) -> tuple[int
 
 
 def erase(
-    image: Tensor, top: int, left: int, height: int, width: int, value: Any, inplace: bool
+    image: Any, top: int, left: int, height: int, width: int, value: Any, inplace: bool
 ) -> Any:
     """The box painted over."""
-    result: Any = checked(image) if inplace else image.clone()  # type: ignore[attr-defined]
+    result: Any = checked(image) if inplace else image.clone()
     result[..., top : top + height, left : left + width] = value
     return result
