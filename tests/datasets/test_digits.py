@@ -137,7 +137,9 @@ def test_image_folder(tmp_path):
 
     for name in ("dog", "cat"):
         (tmp_path / name / "deep").mkdir(parents=True)
-        Image.new("RGB", (4, 3), (name == "dog" and "red") or "blue").save(tmp_path / name / "a.png")
+        Image.new("RGB", (4, 3), (name == "dog" and "red") or "blue").save(
+            tmp_path / name / "a.png"
+        )
         Image.new("L", (4, 3), 9).save(tmp_path / name / "deep" / "b.jpg")
         (tmp_path / name / "notes.txt").write_text("no picture")
     data = ImageFolder(tmp_path, transform=T.ToTensor())
