@@ -15,7 +15,21 @@ import numpy as np
 import rushlight
 from rushlight.tensor.tensor import Tensor, wrap
 
-_INTEGERS = frozenset(("uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64"))
+
+def numpy_kind(dtype: Any) -> Any:
+    """NumPy's dtype of one of ours."""
+    return dtype.numpy
+
+
+def _is_integer(dtype: Any) -> bool:
+    return numpy_kind(dtype).kind in "iu"
+
+
+def _computable(image: Any) -> Any:
+    """The picture in a dtype that positions and weights are computed in: float32 or float64."""
+    if numpy_kind(image.dtype) in (np.float32, np.float64):
+        return image
+    return image.to(rushlight.float32)
 
 
 def checked(image: Any) -> Any:
@@ -47,7 +61,7 @@ def check_channels(image: Any, permitted: Sequence[int]) -> None:
 
 def largest(dtype: Any) -> int:
     """The value that means full brightness: the largest of an integer type, 1 of the others."""
-    return int(np.iinfo(dtype.numpy).max) if dtype.name in _INTEGERS else 1
+    return int(np.iinfo(numpy_kind(dtype)).max) if _is_integer(dtype) else 1
 
 
 def normalize(image: Any, mean: Sequence[float], std: Sequence[float], inplace: bool) -> Any:
@@ -61,7 +75,7 @@ def normalize(image: Any, mean: Sequence[float], std: Sequence[float], inplace: 
         )
     per_channel = []
     for name, values in (("mean", mean), ("std", std)):
-        array = np.asarray(values, image.dtype.numpy)
+        array = np.asarray(values, numpy_kind(image.dtype))
         if name == "std" and (array == 0).any():
             raise ValueError(
                 f"std evaluated to zero after conversion to {image.dtype}, leading to division by "
@@ -78,13 +92,13 @@ def convert(image: Any, dtype: Any) -> Any:
     source: Any = image
     if image.dtype == dtype:
         return image
-    to_integer = dtype.name in _INTEGERS
+    to_integer = _is_integer(dtype)
     top = largest(dtype)
     if image.is_floating_point():
         if not to_integer:
             return source.to(dtype)
         exact = {"float32": ("int32", "int64"), "float64": ("int64",)}
-        if dtype.name in exact.get(image.dtype.name, ()):
+        if numpy_kind(dtype).name in exact.get(numpy_kind(image.dtype).name, ()):
             raise RuntimeError(
                 f"The cast from {image.dtype} to {dtype} cannot be performed safely."
             )
@@ -164,12 +178,12 @@ def resize(image: Any, size: Sequence[int], mode: str, antialias: bool) -> Any:
         return source[..., wrap(rows[:, None]), wrap(columns[None, :])]
     if mode not in ("bilinear", "bicubic"):
         raise ValueError(f"Interpolation mode '{mode}' is unsupported with Tensor input")
-    working = source if image.dtype.name in ("float32", "float64") else source.to(rushlight.float32)
-    kind = working.dtype.numpy
+    working = _computable(image)
+    kind = numpy_kind(working.dtype)
     vertical = wrap(weights(height, size[0], mode, antialias).astype(kind))
     horizontal = wrap(np.ascontiguousarray(weights(width, size[1], mode, antialias).T.astype(kind)))
     result = rushlight.matmul(rushlight.matmul(vertical, working), horizontal)
-    if mode == "bicubic" and image.dtype.name == "uint8":
+    if mode == "bicubic" and numpy_kind(image.dtype) == np.uint8:
         result = result.clamp(0, 255)
     return _back(result, image.dtype)
 
@@ -231,7 +245,7 @@ def _back(result: Any, dtype: Any) -> Any:
     """A computed picture in the dtype that it came in: integers are rounded."""
     if result.dtype == dtype:
         return result
-    return (result.round() if dtype.name in _INTEGERS else result).to(dtype)
+    return (result.round() if _is_integer(dtype) else result).to(dtype)
 
 
 def warp(
@@ -261,9 +275,8 @@ def warp(
     y = np.arange(rows)[:, None] - (rows - 1) / 2
     from_x = matrix[0] * x + matrix[1] * y + (matrix[2] + (width - 1) / 2)
     from_y = matrix[3] * x + matrix[4] * y + (matrix[5] + (height - 1) / 2)
-    source: Any = image
-    working = source if image.dtype.name in ("float32", "float64") else source.to(rushlight.float32)
-    kind = working.dtype.numpy
+    working = _computable(image)
+    kind = numpy_kind(working.dtype)
     if mode == "nearest":
         # Rounded first to a grid far finer than float32's: a tie must not hang on the last bit.
         near_x, near_y = (np.rint(np.round(place, 6)) for place in (from_x, from_y))
