@@ -15,10 +15,12 @@ from rushlight.ops import links, record
 from rushlight.ops.creation import zeros_like
 from rushlight.ops.declare import Array, Bad, Operand, Sample, op
 from rushlight.ops.layouts import copied, memory_order
-from rushlight.ops.operands import fitting, to as cast_to
+from rushlight.ops.operands import fitting
+from rushlight.ops.operands import to as as_dtype
 from rushlight.primitives import structural as s
 from rushlight.tensor.device import check_available, device
-from rushlight.tensor.tensor import Tensor, alias, contiguous_format, memory_format, preserve_format
+from rushlight.tensor.legacy import dtype_named, type_name_of
+from rushlight.tensor.tensor import Tensor, alias, channels_last, contiguous_format, memory_format, preserve_format
 
 ndarray = np.ndarray
 
@@ -105,7 +107,7 @@ def _is_ordered(x: Any, wanted: Any) -> bool:
 @op(method=True, function=False, composite=True)
 def contiguous(input: Array, memory_format: Any = contiguous_format) -> Array:
     """The tensor itself if its elements lie in memory in the order of their indices, else such a copy."""
-    if memory_format is preserve_format:
+    if memory_format is preserve_format and not _is_ordered(input, contiguous_format):
         raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
     return input if _is_ordered(input, memory_format) else clone(input, memory_format=memory_format)
 
@@ -114,7 +116,7 @@ def contiguous(input: Array, memory_format: Any = contiguous_format) -> Array:
 def contiguous_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(2, 3))
     yield Sample(make(3, 2).t() if hasattr(Tensor, "t") else make(3, 2))
-    yield Bad(make(2), preserve_format, raises=RuntimeError, says="unsupported")
+    yield Bad(make(2), channels_last, raises=RuntimeError, says="required rank 4")
 
 
 # -- casts --------------------------------------------------------------------------------------------------
@@ -146,24 +148,28 @@ def parse_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dtyp
         else:
             raise TypeError(
                 f"to() received an invalid combination of arguments: the first must be a dtype, a device or a Tensor, "
-                f"not {type(first).__name__}"
+                f"not {_kind(first)}"
             )
     if len(rest) > 2:
         raise TypeError(f"to() received an invalid combination of arguments: {len(args)} positional ones are too many")
     copy = rest[1] if len(rest) == 2 else kwargs.get("copy", False)
     order = kwargs.get("memory_format")
     if order is not None and not isinstance(order, memory_format):
-        raise TypeError(f"to(): argument 'memory_format' must be torch.memory_format, not {type(order).__name__}")
+        raise TypeError(f"to(): argument 'memory_format' must be torch.memory_format, not {_kind(order)}")
     check_available(place)
     if other is not None:
         if not isinstance(other, Tensor):
-            raise TypeError(f"to(): argument 'other' must be Tensor, not {type(other).__name__}")
+            raise TypeError(f"to(): argument 'other' must be Tensor, not {_kind(other)}")
         dtype = other.dtype
     if dtype is not None and not isinstance(dtype, dtypes.dtype):
         if dtype not in (bool, int, float, complex):
-            raise TypeError(f"to(): argument 'dtype' must be torch.dtype, not {type(dtype).__name__}")
+            raise TypeError(f"to(): argument 'dtype' must be torch.dtype, not {_kind(dtype)}")
         dtype = of_numpy(dtypes.to_numpy(dtype))
     return dtype, bool(copy), order
+
+
+def _kind(value: Any) -> str:
+    return str(value.__class__.__name__)
 
 
 def _once(have: Any, value: Any, name: str) -> Any:
@@ -205,6 +211,11 @@ def converted(x: Any, dtype: Any, copy: bool = False, order: Any = None) -> Any:
     return to_copy(x, array.dtype if dtype is None else dtype, order)
 
 
+def cast_to(x: Any, dtype: np.dtype[Any]) -> Any:
+    """A tensor (or array, in a gradient formula) in a NumPy dtype, with its gradient; itself if it has that."""
+    return converted(x, dtype)
+
+
 def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """The tensor in another dtype: `to(dtype)`, `to(device)`, `to(device, dtype)`, `to(other)`.
 
@@ -233,8 +244,22 @@ def _short_form(name: str, dtype: dtypes.dtype) -> Any:
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """The tensor in the dtype of `other`."""
     if not isinstance(other, Tensor):
-        raise TypeError(f"type_as(): argument 'other' (position 1) must be Tensor, not {type(other).__name__}")
+        raise TypeError(f"type_as(): argument 'other' (position 1) must be Tensor, not {_kind(other)}")
     return converted(self, other._array.dtype)  # type: ignore[no-any-return]
+
+
+def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:  # noqa: A001
+    """The old name of the tensor's type, as 'torch.FloatTensor'; given a type or its name, the tensor cast to it.
+
+    >>> import rushlight
+    >>> rushlight.ones(2).type()
+    'torch.FloatTensor'
+    >>> rushlight.ones(2).type("torch.LongTensor")
+    tensor([1, 1])
+    """
+    if dtype is None:
+        return type_name_of(self)
+    return converted(self, dtype_named(dtype).numpy)
 
 
 def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
@@ -252,8 +277,10 @@ def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_fo
 
 
 @op(name="copy", function=False, inplace=True, node="CopyBackwards")
-def copy(input: Array, src: Array, non_blocking: bool = False) -> Array:
+def copy(input: Array, src: Operand, non_blocking: bool = False) -> Array:
     """`src`, broadcast to the shape of `input` and cast to its dtype."""
+    if not hasattr(src, "dtype"):
+        return s.full(fitting(src, input.dtype), shape=tuple(input.shape), dtype=input.dtype)
     if src.dtype != input.dtype:
         if src.dtype in COMPLEX and input.dtype not in COMPLEX:
             warnings.warn(
@@ -261,7 +288,7 @@ def copy(input: Array, src: Array, non_blocking: bool = False) -> Array:
                 UserWarning,
                 stacklevel=4,
             )
-        src = cast_to(src, input.dtype)
+        src = as_dtype(src, input.dtype)
     if src.shape != input.shape:
         if not can_broadcast(src.shape, input.shape):
             shapes.broadcast(tuple(input.shape), tuple(src.shape))
@@ -288,13 +315,18 @@ def copy_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(2, 3), make(3))
     yield Sample(make(()), make(()))
     yield Bad(make(2), make(3), raises=RuntimeError, says="must match the size")
-    yield Bad(make(2), 1.5, raises=TypeError, says="argument 'src'")
+    yield Bad(make(2), "text", raises=TypeError, says="argument 'src'")
 
 
 record.slots.copy_to = copy.inplace
 
 
-@op(function=False, method=False, inplace=True)
+def _fill_name(node: Any = None) -> str:
+    """FillBackward3 where the value is a tensor, FillBackward2 where it is a number."""
+    return "FillBackward2" if node is None or node.fits[1] is None else "FillBackward3"
+
+
+@op(function=False, method=False, inplace=True, node=_fill_name)
 def fill(input: Array, value: Operand) -> Array:
     """`value`, a number or a 0-d tensor, everywhere. Raises RuntimeError where the number does not fit the dtype."""
     if hasattr(value, "dtype"):
@@ -303,7 +335,7 @@ def fill(input: Array, value: Operand) -> Array:
                 "fill_ only supports 0-dimension value tensor but got tensor with "
                 f"{value.ndim} dimensions: expand a tensor with copy_() instead"
             )
-        return s.expand(cast_to(value, input.dtype), shape=tuple(input.shape))
+        return s.expand(as_dtype(value, input.dtype), shape=tuple(input.shape))
     return s.full(fitting(value, input.dtype), shape=tuple(input.shape), dtype=input.dtype)
 
 
@@ -352,6 +384,6 @@ METHODS: dict[str, Any] = {
         ("long", dtypes.int64), ("bool", dtypes.bool_), ("cfloat", dtypes.complex64), ("cdouble", dtypes.complex128),
     )
 }  # fmt: skip
-METHODS |= {"to": to, "type_as": type_as, "cpu": cpu, "cuda": cuda, "detach_": detach_, "set_data": set_data}
+METHODS |= {"to": to, "type": type, "type_as": type_as, "cpu": cpu, "cuda": cuda, "detach_": detach_, "set_data": set_data}
 
 __all__ = ["METHODS", "clone", "contiguous", "converted", "copy", "detach", "fill", "parse_to", "to", "zero"]
