@@ -69,19 +69,8 @@ def sum_to_gradient(grad: Array, input_shape: tuple[int, ...]) -> Array:
     return show_steps(grad, (aligned, (structural.expand, {"shape": input_shape})))
 
 
-@op(function=False, node="ToCopyBackward0")
-def to_dtype(input: Array, dtype: Any) -> Array:
-    """The elements in another dtype (a NumPy dtype); the gradient comes back in the input's."""
-    return structural.cast(input, dtype=dtype)
-
-
-@to_dtype.gradient("input")
-def to_dtype_gradient(grad: Array) -> Array:
-    return grad
-
-
 record.slots.sum_to = sum_to
-record.slots.cast = to_dtype
+record.slots.cast = arithmetic.in_dtype
 record.slots.view_adjoint = view_adjoint
 record.slots.copy_slices = copy_slices
 engine_slots.add = arithmetic.add

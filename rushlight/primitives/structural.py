@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided as _as_strided
 
 from rushlight.core import shapes
-from rushlight.core.dtypes import BOOL
+from rushlight.core.dtypes import BOOL, INT64
 from rushlight.primitives.primitive import Aval, dtype_of, primitive, shape_of
 
 # -- views ------------------------------------------------------------------------------------------------
@@ -151,6 +151,7 @@ def _(xp: Any, x: Any, *, dtype: np.dtype[Any]) -> Any:
 cast = primitive("cast", params=("dtype",))
 copy = primitive("copy")
 full = primitive("full", params=("shape", "dtype"))
+constant = primitive("constant", params=("values", "shape"))
 iota = primitive("iota", params=("length", "dtype"))
 concatenate = primitive("concatenate", params=("axis",))
 pad = primitive("pad", params=("before", "after"))
@@ -202,6 +203,16 @@ def _(*, length: int, dtype: np.dtype[Any]) -> Aval:
 @iota.define_reference
 def _(xp: Any, *, length: int, dtype: np.dtype[Any]) -> Any:
     return xp.arange(length).astype(dtype, copy=False)
+
+
+@constant.define_rule
+def _(*, values: tuple[int, ...], shape: tuple[int, ...]) -> Aval:
+    return Aval(shape, INT64)
+
+
+@constant.define_reference
+def _(xp: Any, *, values: tuple[int, ...], shape: tuple[int, ...]) -> Any:
+    return xp.array(values, INT64).reshape(shape)
 
 
 @concatenate.define_rule
