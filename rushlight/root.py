@@ -12,7 +12,7 @@ from rushlight.autograd import engine, hooks, modes
 from rushlight.core import dtypes
 from rushlight.ops import conversion, families
 from rushlight.ops.declare import FUNCTIONS
-from rushlight.tensor import device, exchange, show, size, tensor, values
+from rushlight.tensor import copying, device, exchange, legacy, memory, show, size, tensor, values
 from rushlight.tensor.tensor import Tensor
 
 
@@ -66,7 +66,7 @@ def _tie_autograd() -> None:
 
 
 def _tie_exchange() -> None:
-    for module in (values, conversion):
+    for module in (values, exchange, memory, copying, legacy, conversion):
         for name, method in module.METHODS.items():  # type: ignore[attr-defined]
             setattr(Tensor, name, method)
 
@@ -85,13 +85,15 @@ def tie(namespace: dict[str, Any]) -> None:
                   "channels_last", "channels_last_3d")),
         (device, ("device",)),
         (size, ("Size",)),
-        (exchange, ("tensor", "as_tensor", "from_numpy")),
         (show, ("set_printoptions", "printoptions")),
         (modes, ("no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "is_grad_enabled",
                  "is_inference_mode_enabled", "is_anomaly_enabled")),
     ):  # fmt: skip
         for name in names:
             namespace[name] = getattr(module, name)
+    namespace.update(exchange.FUNCTIONS)
+    namespace.update(memory.FUNCTIONS)
+    namespace.update(legacy.TYPES)
     for call in FUNCTIONS.values():
         op = call.op
         if op.function and op.module == "":

@@ -347,3 +347,237 @@ def from_numpy(ndarray: Any) -> Tensor:
             stacklevel=2,
         )
     return wrap(np.asarray(_Foreign(array)) if array.dtype != BFLOAT16 else array.view(np.ndarray))
+
+
+def _share_buffer(buffer: Any, caller: str) -> Any:
+    try:
+        view = memoryview(buffer)
+    except TypeError:
+        raise ValueError(f"object does not implement Python buffer protocol: {type(buffer).__name__}") from None
+    if view.readonly:
+        warnings.warn(
+            f"{caller}: the given buffer is not writable: writing to the tensor will raise RuntimeError. You may want to "
+            "copy the buffer, as bytearray(buffer), first.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return view
+
+
+def frombuffer(
+    buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False
+) -> Tensor:
+    """A 1-d tensor that looks at the bytes of an object with Python's buffer protocol, such as a bytearray.
+
+    `offset` bytes are passed over; `count` elements are taken, all by default. Raises ValueError where they do not
+    fit the buffer.
+
+    >>> import rushlight
+    >>> rushlight.frombuffer(bytearray([1, 0, 2, 0]), dtype=rushlight.int16)
+    tensor([1, 2], dtype=torch.int16)
+    """
+    target = checked_dtype(dtype, "frombuffer")
+    if target is None:
+        raise TypeError("frombuffer(): argument 'dtype' must be torch.dtype (as rushlight.float32), not None")
+    view = _share_buffer(buffer, "frombuffer")
+    length, size = view.nbytes, target.itemsize
+    if length == 0 or count == 0:
+        raise ValueError(f"both buffer length ({length}) and count ({count}) must not be 0")
+    if not 0 <= offset < length:
+        raise ValueError(
+            f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({length} bytes) minus 1"
+        )
+    if count < 0:
+        if (length - offset) % size:
+            raise ValueError(
+                f"buffer length ({length - offset} bytes) after offset ({offset} bytes) must be a multiple of element "
+                f"size ({size})"
+            )
+        count = (length - offset) // size
+    elif count * size > length - offset:
+        raise ValueError(
+            f"requested buffer length ({count} * {size} bytes) after offset ({offset} bytes) must not be greater than "
+            f"actual buffer length ({length} bytes)"
+        )
+    return finished(wrap(np.frombuffer(view, target, count, offset)), requires_grad)
+
+
+def asarray(
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool | None = None
+) -> Tensor:
+    """`obj` (tensor, array, buffer, number, nested sequence) as a tensor, sharing memory where it can.
+
+    `copy=True` always copies; `copy=False` raises ValueError where sharing is impossible. Without `requires_grad` a
+    tensor keeps its own.
+    """
+    check_available(device)
+    target = checked_dtype(dtype, "asarray")
+    if isinstance(obj, Tensor):
+        found = obj
+    elif isinstance(obj, ndarray):
+        found = from_numpy(obj) if obj.flags.writeable or not copy else wrap(_checked_array(obj))
+    elif not isinstance(obj, np.generic) and hasattr(obj, "__dlpack__"):
+        found = from_dlpack(obj)
+    elif not isinstance(obj, np.generic) and _has_buffer(obj):
+        found = frombuffer(obj, dtype=dtype or dtypes.get_default_dtype())
+    else:
+        if copy is False:
+            raise ValueError(f"can't alias arbitrary sequence into a tensor: {type(obj).__name__} has no memory to share")
+        made = np.array(obj) if isinstance(obj, np.generic) else array_of(obj, target)
+        return finished(wrap(made if target is None else made.astype(target, copy=False)), bool(requires_grad))
+    changes = target is not None and found._array.dtype != target
+    if changes and copy is False:
+        raise ValueError(f"can't alias tensor with dtype '{found.dtype}' into dtype '{dtypes.of_numpy(target)}'.")
+    if changes or copy:
+        found = found.to(found.dtype if target is None else dtypes.of_numpy(target), copy=True)  # type: ignore[attr-defined]
+    if requires_grad is not None and found.requires_grad != requires_grad:
+        if not found.is_leaf:
+            found = found.detach()  # type: ignore[attr-defined]
+        found.requires_grad_(requires_grad)
+    return found
+
+
+def _has_buffer(obj: Any) -> bool:
+    try:
+        memoryview(obj).release()
+    except TypeError:
+        return False
+    return True
+
+
+# -- DLPack -------------------------------------------------------------------------------------------------
+
+
+class _Capsule:
+    """A bare DLPack capsule, as the objects that NumPy asks for one."""
+
+    def __init__(self, capsule: Any) -> None:
+        self._capsule = capsule
+
+    def __dlpack__(self, **wishes: Any) -> Any:
+        return self._capsule
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+
+def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor that looks at the memory of another library's array, or of a DLPack capsule, on the CPU.
+
+    Raises RuntimeError for objects without `__dlpack__`, BufferError where the exporter refuses.
+    """
+    check_available(device)
+    if isinstance(ext_tensor, Tensor):
+        array = check_dlpack(ext_tensor)
+    elif hasattr(ext_tensor, "__dlpack__"):
+        array = np.from_dlpack(ext_tensor)
+    elif type(ext_tensor).__name__ == "PyCapsule":
+        array = np.from_dlpack(_Capsule(ext_tensor))
+    else:
+        raise RuntimeError(
+            f"from_dlpack received an invalid capsule: {type(ext_tensor).__name__} has no __dlpack__ method"
+        )
+    if copy:
+        return wrap(array.copy())
+    return wrap(array if array.dtype == BFLOAT16 else np.asarray(_Foreign(_checked_array(array))))
+
+
+def check_dlpack(self: Tensor) -> Any:
+    """The array to be exported; BufferError if it requires a gradient."""
+    if self.requires_grad:
+        raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+    return values(self, "DLPack")
+
+
+def dlpack(
+    self: Tensor, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+) -> Any:
+    """A DLPack capsule with this tensor's memory, for `numpy.from_dlpack(tensor)` and its like."""
+    if stream is not None:
+        raise AssertionError("stream should be None on cpu.")
+    array = check_dlpack(self)
+    if array.dtype == BFLOAT16:
+        raise BufferError("bfloat16 can't be exported through NumPy's DLPack: use tensor.float()")
+    return array.__dlpack__(max_version=max_version, dl_device=dl_device, copy=copy)
+
+
+def dlpack_device(self: Tensor) -> tuple[int, int]:
+    """DLPack's numbers for the CPU."""
+    return (1, 0)
+
+
+def to_dlpack(tensor: Tensor) -> Any:
+    """A DLPack capsule with the tensor's memory; each can be taken once."""
+    return dlpack(tensor)
+
+
+# -- Tensor.new_tensor, and questions about tensors -----------------------------------------------------------
+
+
+def new_tensor(
+    self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """As `rushlight.tensor`, in the dtype of this tensor unless said otherwise."""
+    return tensor(data, dtype=self.dtype if dtype is None else dtype, device=device, requires_grad=requires_grad)
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether `obj` is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+def _question(name: str, about: str) -> Any:
+    def ask(input: Tensor) -> Any:
+        if not isinstance(input, Tensor):
+            raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        return getattr(input, name)()
+
+    ask.__name__ = ask.__qualname__ = name
+    ask.__doc__ = f"As `Tensor.{name}()`: {about}"
+    return ask
+
+
+def is_nonzero(self: Tensor) -> bool:
+    """Whether the only element is not zero; RuntimeError if there is not exactly one."""
+    return bool(self)
+
+
+def is_same_size(self: Tensor, other: Tensor) -> bool:
+    """Whether both tensors have the same shape."""
+    return self.shape == other.shape
+
+
+#: What the package root ties onto Tensor.
+METHODS = {
+    "__dlpack__": dlpack,
+    "__dlpack_device__": dlpack_device,
+    "new_tensor": new_tensor,
+    "is_nonzero": is_nonzero,
+    "is_same_size": is_same_size,
+}
+
+#: What is public at the package root.
+FUNCTIONS: dict[str, Any] = {
+    "tensor": tensor,
+    "as_tensor": as_tensor,
+    "asarray": asarray,
+    "from_numpy": from_numpy,
+    "frombuffer": frombuffer,
+    "from_dlpack": from_dlpack,
+    "to_dlpack": to_dlpack,
+    "is_tensor": is_tensor,
+    "is_same_size": is_same_size,
+}
+FUNCTIONS |= {
+    name: _question(name, about)
+    for name, about in (
+        ("numel", "the number of elements."),
+        ("is_floating_point", "whether the dtype is a floating point type."),
+        ("is_complex", "whether the dtype is complex."),
+        ("is_signed", "whether the dtype has negative numbers."),
+        ("is_inference", "whether it was made under inference_mode."),
+        ("is_conj", "False, conjugates are computed at once."),
+        ("is_neg", "False, negatives are computed at once."),
+        ("is_nonzero", "whether the only element is not zero."),
+    )
+}

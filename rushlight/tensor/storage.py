@@ -60,3 +60,15 @@ def note_write(tensor: Tensor, operation: str) -> None:
     version.count += 1
     version.operation = operation
     version.site = user_site(1)
+
+
+def memory_of(array: Any) -> Any:
+    """The array that owns the memory which `array` looks into (or the first one of foreign memory)."""
+    owner = array
+    while True:
+        base = owner.base
+        if not isinstance(base, np.ndarray):
+            base = getattr(base, "base", None)  # NumPy's as_strided puts an object of its own in between
+            if not isinstance(base, np.ndarray):
+                return owner
+        owner = base

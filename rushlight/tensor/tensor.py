@@ -82,10 +82,10 @@ class Tensor:
     __array_priority__ = 1000  # NumPy's operators leave `array + tensor` to the tensor
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
-        if cls is Tensor and (args or kwargs):
-            return _legacy_new(*args, **kwargs)
         self = object.__new__(cls)
-        if cls is Tensor:
+        if args or kwargs:
+            self._array = _legacy_new(*args, **kwargs)._array
+        else:
             self._array = np.empty(0, dtypes.get_default_dtype().numpy)
         return self
 
@@ -178,10 +178,10 @@ class Tensor:
 
     def storage_offset(self) -> int:
         """Elements between the start of the memory and this tensor's first element."""
-        owner = self._array
-        while isinstance(owner.base, ndarray):
-            owner = owner.base
-        return (self.data_ptr() - owner.ctypes.data) // self.itemsize  # type: ignore[no-any-return]
+        from rushlight.tensor.storage import memory_of
+
+        start = memory_of(self._array).__array_interface__["data"][0]
+        return (self.data_ptr() - start) // self.itemsize  # type: ignore[no-any-return]
 
     def data_ptr(self) -> int:
         """The address of the first element."""
