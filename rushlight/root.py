@@ -12,7 +12,7 @@ from rushlight.autograd import engine, hooks, modes
 from rushlight.core import dtypes
 from rushlight.ops import conversion, families
 from rushlight.ops.declare import FUNCTIONS
-from rushlight.tensor import copying, device, exchange, legacy, memory, show, size, tensor, values
+from rushlight.tensor import copying, device, exchange, legacy, memory, promotion, show, size, tensor, values
 from rushlight.tensor.tensor import Tensor
 
 
@@ -93,6 +93,7 @@ def tie(namespace: dict[str, Any]) -> None:
             namespace[name] = getattr(module, name)
     namespace.update(exchange.FUNCTIONS)
     namespace.update(memory.FUNCTIONS)
+    namespace.update(promotion.FUNCTIONS)
     namespace.update(legacy.TYPES)
     for call in FUNCTIONS.values():
         op = call.op

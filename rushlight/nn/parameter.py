@@ -26,6 +26,8 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
     tensor([1., 1.], requires_grad=True)
     """
 
+    _prints_as_tensor = True
+
     def __new__(cls, data: Any = None, requires_grad: bool = True) -> Any:
         if data is None:
             data = Tensor()
@@ -40,6 +42,9 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         self._array = data._array
         self.requires_grad_(requires_grad)
         return self
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        return "Parameter containing:\n" + super().__repr__(tensor_contents=tensor_contents)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
         found = memo.get(id(self))

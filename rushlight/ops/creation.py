@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from rushlight.core import dtypes
-from rushlight.core.dtypes import BOOL, COMPLEX, FLOAT64, INT64, INTEGRAL
+from rushlight.core.dtypes import BOOL, FLOAT32, FLOAT64, INT64
 from rushlight.ops import record
+from rushlight.ops.complex_numbers import imag, real
 from rushlight.ops.declare import Array, Bad, Operand, Sample, op
 from rushlight.ops.layouts import filled
 from rushlight.ops.operands import fitting, sequence, to
+from rushlight.ops.pointwise import cos, sin
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import structural as s
+from rushlight.primitives.creation import strided_zeros
+from rushlight.primitives.views import make_complex
 
 
 def _shape(size: tuple[Any, ...], caller: str) -> tuple[int, ...]:
+    """Sizes given one by one or as one sequence."""
     shape = sequence(size)
     for n in shape:
         if n < 0:
             raise RuntimeError(f"Trying to create tensor with negative dimension {n}: {caller} was given {list(shape)}")
     return shape
+
+
+def _listed(size: Any, caller: str) -> tuple[int, ...]:
+    """Sizes that must be given as one sequence."""
+    if not isinstance(size, (tuple, list)):
+        raise TypeError(f"{caller}(): argument 'size' must be tuple of ints, not {type(size).__name__}")
+    return _shape((size,), caller)
 
 
 def _default(dtype: Any) -> Any:
@@ -103,7 +114,7 @@ def full(size: Any, fill_value: Operand, *, dtype: Any = None) -> Array:
     """
     if dtype is None:
         dtype = fill_value.dtype if hasattr(fill_value, "dtype") else number_dtype(fill_value)
-    return _constant(fill_value, _shape((size,), "full"), dtype)
+    return _constant(fill_value, _listed(size, "full"), dtype)
 
 
 @full.samples
@@ -157,7 +168,118 @@ def full_like_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(2, 3), 2)
     yield Sample(make(()), 1.5)
     yield Sample(make(2), 3, dtype=dtypes.int64)
-    yield Bad(make.ints(2), 2**70, raises=RuntimeError, says="without overflow")
+    yield Bad(make(2), 2**70, raises=OverflowError, says="too big")
+
+
+@op(factory=True, differentiable=False)
+def scalar_tensor(s: Any, *, dtype: Any = None) -> Array:
+    """A 0-d tensor that holds a number; without `dtype` it has the default dtype."""
+    return _constant(s, (), _default(dtype))
+
+
+@scalar_tensor.samples
+def scalar_tensor_samples(make: Any) -> Iterator[Any]:
+    yield Sample(2)
+    yield Sample(2.5, dtype=dtypes.float64)
+    yield Bad(1j, raises=RuntimeError, says="without overflow")
+
+
+@op(factory=True, differentiable=False)
+def empty_strided(size: Any, stride: Any, *, dtype: Any = None) -> Array:
+    """A tensor with the given strides (in elements), whose values are not set.
+
+    Raises RuntimeError for a negative stride, or where there are more strides than sizes or fewer.
+
+    >>> import rushlight
+    >>> rushlight.empty_strided((2, 3), (1, 2)).stride()
+    (1, 2)
+    """
+    shape, strides = _listed(size, "empty_strided"), sequence((stride,))
+    if len(shape) != len(strides):
+        raise RuntimeError(
+            f"dimensionality of sizes ({len(shape)}) must match dimensionality of strides ({len(strides)})"
+        )
+    if min(strides, default=0) < 0:
+        raise RuntimeError(f"empty_strided: strides must not be negative: {list(strides)}")
+    return strided_zeros(shape=shape, strides=strides, dtype=_default(dtype))
+
+
+@empty_strided.samples
+def empty_strided_samples(make: Any) -> Iterator[Any]:
+    yield Sample((2, 3), (1, 2))
+    yield Sample((), ())
+    yield Bad((2, 3), (1,), raises=RuntimeError, says="dimensionality of sizes")
+
+
+# -- complex numbers of two parts -----------------------------------------------------------------------------
+
+
+def _check_parts(a: Array, b: Array) -> None:
+    if a.dtype not in (FLOAT32, FLOAT64) or b.dtype not in (FLOAT32, FLOAT64):
+        raise RuntimeError(
+            "Expected both inputs to be Half, Float or Double tensors but got "
+            f"{record.type_name(a.dtype)} and {record.type_name(b.dtype)} (there is no complex type for Half here)"
+        )
+    if a.dtype != b.dtype:
+        raise RuntimeError(
+            f"Expected object of scalar type {record.type_name(a.dtype)} but got scalar type "
+            f"{record.type_name(b.dtype)} for second argument"
+        )
+
+
+@op
+def complex(real: Array, imag: Array) -> Array:
+    """The complex numbers with these real and imaginary parts, both float32 or both float64.
+
+    >>> import rushlight
+    >>> rushlight.complex(rushlight.tensor([1.0]), rushlight.tensor([2.0]))
+    tensor([1.+2.j])
+    """
+    _check_parts(real, imag)
+    return make_complex(real, imag)
+
+
+@complex.gradient("real")
+def complex_gradient_real(grad: Array) -> Array:
+    return real(grad)
+
+
+@complex.gradient("imag")
+def complex_gradient_imag(grad: Array) -> Array:
+    return imag(grad)
+
+
+@complex.samples
+def complex_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(2, 3), make(2, 3))
+    yield Sample(make(2, 1), make(3))
+    yield Sample(make(()), make(()))
+    yield Bad(make.ints(2), make.ints(2), raises=RuntimeError, says="Expected both inputs")
+
+
+@op
+def polar(abs: Array, angle: Array) -> Array:
+    """The complex numbers with these sizes and angles (in radians): abs * exp(i * angle).
+
+    >>> import rushlight
+    >>> rushlight.polar(rushlight.tensor([2.0]), rushlight.tensor([0.0]))
+    tensor([2.+0.j])
+    """
+    _check_parts(abs, angle)
+    return make_complex(p.mul(abs, p.cos(angle)), p.mul(abs, p.sin(angle)))
+
+
+@polar.gradient("abs")
+def polar_gradient_abs(grad: Array, angle: Array) -> Array:
+    return real(grad) * cos(angle) + imag(grad) * sin(angle)
+
+
+@polar.gradient("angle")
+def polar_gradient_angle(grad: Array, abs: Array, angle: Array) -> Array:
+    return abs * (imag(grad) * cos(angle) - real(grad) * sin(angle))
+
+
+polar.samples(complex_samples)
 
 
 # -- Tensor.new_* -------------------------------------------------------------------------------------------
@@ -188,7 +310,7 @@ def new_empty(input: Array, *size: Any, dtype: Any = None) -> Array:
 @op(factory=True, differentiable=False, method=True, function=False)
 def new_full(input: Array, size: Any, fill_value: Operand, *, dtype: Any = None) -> Array:
     """`fill_value` everywhere in another size, with the dtype of this tensor."""
-    return _constant(fill_value, _shape((size,), "new_full"), _kept(input, dtype))
+    return _constant(fill_value, _listed(size, "new_full"), _kept(input, dtype))
 
 
 @new_zeros.samples
@@ -210,74 +332,3 @@ def new_full_samples(make: Any) -> Iterator[Any]:
 
 
 record.slots.zeros = zeros
-
-
-# -- counting -----------------------------------------------------------------------------------------------
-
-
-def _plain(value: Any, name: str) -> Any:
-    """A Python number; 0-d arrays give theirs."""
-    if hasattr(value, "item"):
-        return value.item()
-    if isinstance(value, (int, float, complex)):
-        return value
-    raise TypeError(f"argument '{name}' must be Number, not {type(value).__name__}")
-
-
-@op(factory=True, differentiable=False)
-def arange(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None) -> Array:
-    """Numbers from `start` (0 if one argument is given) up to but without `end`, `step` apart.
-
-    Integers give int64, otherwise the default dtype. Raises RuntimeError for a step of zero and for bounds that the
-    step leads away from.
-
-    >>> import rushlight
-    >>> rushlight.arange(1, 2.5, 0.5)
-    tensor([1.0000, 1.5000, 2.0000])
-    """
-    if end is None:
-        start, end = 0, start
-    start, end, step = _plain(start, "start"), _plain(end, "end"), _plain(step, "step")
-    if dtype is None:
-        whole = all(isinstance(v, int) for v in (start, end, step))
-        dtype = INT64 if whole else dtypes.get_default_dtype().numpy
-    if dtype in INTEGRAL:
-        start, end, step = int(start), int(end), int(step)
-    length = _count(start, end, step)
-    if dtype in INTEGRAL:
-        numbers = s.iota(length=length, dtype=INT64)
-    else:
-        numbers = s.iota(length=length, dtype=FLOAT64)
-    if step != 1:
-        numbers = p.mul(numbers, step)
-    if start != 0:
-        numbers = p.add(numbers, start)
-    return to(numbers, dtype)
-
-
-def _count(start: Any, end: Any, step: Any) -> int:
-    if step == 0:
-        raise RuntimeError("step must be nonzero")
-    if not (math.isfinite(start) and math.isfinite(end)):
-        raise RuntimeError(f"unsupported range: {start} -> {end}")
-    if (end - start) * step < 0:
-        raise RuntimeError(
-            f"upper bound and lower bound inconsistent with step sign: {step} leads from {start} away from {end}"
-        )
-    if all(isinstance(v, int) for v in (start, end, step)):
-        return -(-(end - start) // step)
-    return math.ceil((end - start) / step)
-
-
-@arange.samples
-def arange_samples(make: Any) -> Iterator[Any]:
-    yield Sample(5)
-    yield Sample(1, 10, 3)
-    yield Sample(5, 0, -2)
-    yield Sample(0, 1, 0.1)
-    yield Sample(3, dtype=dtypes.float16)
-    yield Sample(2, 2)
-    yield Bad(0, 3, 0, raises=RuntimeError, says="step must be nonzero")
-    yield Bad(0, 3, -1, raises=RuntimeError, says="inconsistent with step sign")
-
-

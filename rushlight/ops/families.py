@@ -17,6 +17,7 @@ from rushlight.ops import (
     reduction,
     selection,
     shape,
+    spacing,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "reduction",
     "selection",
     "shape",
+    "spacing",
 ]

@@ -37,8 +37,8 @@ def memory_order(x: Array, wanted: Any) -> tuple[int, ...] | None:
 
 
 def _present_order(x: Array) -> tuple[int, ...] | None:
-    """The dimensions by falling strides; None where that is their own order."""
-    if not isinstance(x, np.ndarray) or x.flags.c_contiguous:
+    """The dimensions by falling strides; None where that is their own order, and for expanded arrays."""
+    if not isinstance(x, np.ndarray) or x.flags.c_contiguous or 0 in x.strides:
         return None
     order = tuple(sorted(range(x.ndim), key=lambda i: -x.strides[i]))
     return None if order == tuple(range(x.ndim)) else order
@@ -57,7 +57,7 @@ def filled(x: Array, value: Any, dtype: Any, wanted: Any) -> Array:
 def copied(x: Array, wanted: Any) -> Array:
     """A copy of `x` in the wanted memory order."""
     if wanted is None or wanted is preserve_format:
-        return s.copy(x)
+        return contiguous_copy(x) if isinstance(x, np.ndarray) and 0 in x.strides else s.copy(x)
     order = memory_order(x, wanted)
     if order is None:
         return contiguous_copy(x)

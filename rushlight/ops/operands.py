@@ -37,6 +37,8 @@ def number(value: Any, dtype: np.dtype[Any]) -> Any:
 
 def fitting(value: Any, dtype: np.dtype[Any]) -> Any:
     """A Python number that is to fill arrays of `dtype`; RuntimeError where the dtype can't hold it."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise OverflowError(f"int too big to convert: {value} needs more than 64 bits")
     if dtype in INTEGRAL:
         if dtype != BOOL:
             check_range((value,), dtype)

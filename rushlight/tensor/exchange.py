@@ -63,7 +63,7 @@ def _shape_of(data: Any) -> tuple[int, ...]:
     """The shape that nested data has, judged by the first item of each level."""
     shape: list[int] = []
     while True:
-        if isinstance(data, (Tensor, ndarray)):
+        if isinstance(data, ndarray):
             return (*shape, *data.shape)
         if isinstance(data, (str, bytes)) or not _is_sequence(data):
             if isinstance(data, str) and shape:
@@ -78,9 +78,11 @@ def _shape_of(data: Any) -> tuple[int, ...]:
 
 
 def _is_sequence(data: Any) -> bool:
-    return isinstance(data, (list, tuple, range)) or (
-        hasattr(data, "__getitem__") and hasattr(data, "__len__") and not hasattr(data, "keys") and not isinstance(data, np.generic)
-    )
+    if isinstance(data, (list, tuple, range)):
+        return True
+    if isinstance(data, (Tensor, np.generic)) or hasattr(data, "keys"):
+        return False
+    return hasattr(data, "__getitem__") and hasattr(data, "__len__")
 
 
 def _gather(data: Any, shape: tuple[int, ...], depth: int, leaves: list[Any], kinds: set[type]) -> None:

@@ -89,3 +89,36 @@ def result_dtype(operands: Iterable[Any]) -> np.dtype[Any]:
     if best is None:
         raise RuntimeError("promotion needs at least one operand")
     return best
+
+
+# -- questions that users ask ---------------------------------------------------------------------------------
+
+
+def result_type(tensor1: Any, tensor2: Any) -> dtype:
+    """The dtype of an arithmetic op on two tensors or numbers.
+
+    >>> import rushlight
+    >>> rushlight.result_type(rushlight.tensor([1]), 1.5)
+    torch.float32
+    """
+    return dtypes.of_numpy(result_dtype(getattr(t, "_array", t) for t in (tensor1, tensor2)))
+
+
+def promote_types(type1: dtype, type2: dtype) -> dtype:
+    """The smallest dtype that holds both: uint8 and int8 give int16."""
+    return dtypes.of_numpy(promote_dtypes(dtypes.to_numpy(type1), dtypes.to_numpy(type2)))
+
+
+def can_cast(from_: dtype, to: dtype) -> bool:
+    """Whether values of `from_` may be stored as `to`: complex not as real, floats not as ints, ints not as bool,
+    negative numbers not without a sign.
+    """
+    for d in (from_, to):
+        dtypes.to_numpy(d)
+    if from_.kind > to.kind:
+        return False
+    return not (from_.kind == to.kind == dtype.INTEGER and from_.is_signed and not to.is_signed)
+
+
+#: What is public at the package root.
+FUNCTIONS = {"result_type": result_type, "promote_types": promote_types, "can_cast": can_cast}

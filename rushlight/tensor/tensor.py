@@ -354,7 +354,7 @@ class Tensor:
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         from rushlight.tensor.show import tensor_repr
 
-        return tensor_repr(self)
+        return tensor_repr(self, tensor_contents)
 
     def __format__(self, spec: str) -> str:
         if self._array.ndim == 0 and type(self) is Tensor:

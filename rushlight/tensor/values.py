@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rushlight.core.dtypes import BFLOAT16, FLOAT32, INTEGRAL
+from rushlight.core.shapes import broadcast
 from rushlight.primitives.interpreter import slot
 from rushlight.tensor.tensor import Tensor, wrap
 
@@ -183,8 +184,13 @@ def iterate(self: Tensor) -> Iterator[Tensor]:
 
 def contains(self: Tensor, element: Any) -> bool:
     """Whether some element equals `element`, a number or a tensor that broadcasts."""
-    if isinstance(element, (Tensor, bool, int, float, complex, np.generic)):
-        return bool(np.any(values(self, "`in`") == (values(element, "`in`") if isinstance(element, Tensor) else element)))
+    array = values(self, "`in`")
+    if isinstance(element, Tensor):
+        other = values(element, "`in`")
+        broadcast(array.shape, other.shape)
+        return bool(np.any(array == other))
+    if isinstance(element, (bool, int, float, complex, np.generic)):
+        return bool(np.any(array == element))
     raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
 
 
