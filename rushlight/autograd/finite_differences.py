@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.autograd import engine
-from rushlight.autograd.modes import no_grad
+from rushlight.autograd.modes import enable_grad, no_grad
 from rushlight.core.dtypes import COMPLEX, COMPLEX128, FLOAT64, INEXACT
 from rushlight.tensor.tensor import Tensor, wrap
 
@@ -171,7 +171,7 @@ def _check(
                 "likely fail if all the inputs are not of double precision floating point or complex.",
                 stacklevel=3,
             )
-        if any(s == 0 and n > 1 for s, n in zip(t._array.strides, t._array.shape, strict=True)):
+        if t._array.size and any(s == 0 and n > 1 for s, n in zip(t._array.strides, t._array.shape, strict=True)):
             raise RuntimeError(
                 f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs that are non-overlapping "
                 "to be able to compute the numerical gradients correctly. You should call .contiguous on the input "
@@ -279,8 +279,9 @@ def gradgradcheck(
     def first_gradients(*args: Any) -> tuple[Tensor, ...]:
         inner, outer = args[: len(given)], args[len(given) :]
         into = [t for t in _flat_tensors(inner) if any(t is k for k in tensors)]
-        outputs = _differentiable(_as_tuple(func(*inner)))
-        found = engine.grad(outputs, into, list(outer), create_graph=True, allow_unused=True)
+        with enable_grad():  # the differences themselves are taken without
+            outputs = _differentiable(_as_tuple(func(*inner)))
+            found = engine.grad(outputs, into, list(outer), create_graph=True, allow_unused=True)
         return tuple(g for g in found if g is not None)
 
     return gradcheck(

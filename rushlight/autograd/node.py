@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rushlight.core.dtypes import INEXACT
 from rushlight.core.sites import Site, describe
 from rushlight.tensor.storage import Version, version_of, write
 from rushlight.tensor.tensor import Tensor, wrap
@@ -224,7 +225,7 @@ class Saved:
             tensor = self.tensor
         if self.output >= 0:
             node = self.node() if self.node is not None else None
-            if node is not None:
+            if node is not None and tensor._array.dtype in INEXACT:
                 tensor = alias_of(tensor)
                 tensor._grad_fn, tensor._output, tensor._requires_grad = node, self.output, True
         return tensor  # type: ignore[no-any-return]

@@ -9,9 +9,10 @@ from rushlight.core.dtypes import COMPLEX, FLOATING, complex_of, real_of
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.operands import to_float
 from rushlight.ops.sampling import unary_samples
+from rushlight.ops.selection import choose
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import structural as s
-from rushlight.primitives.views import Steps, make_complex
+from rushlight.primitives.views import Steps
 
 
 def is_complex_dtype(dtype: Any) -> bool:
@@ -145,16 +146,8 @@ def angle(input: Array) -> Array:
 def angle_gradient(grad: Array, input: Array) -> Array:
     if not is_complex_dtype(input.dtype):
         return grad * 0
-    return phase_gradient(grad, input)
-
-
-@op(function=False)
-def phase_gradient(grad: Array, input: Array) -> Array:
-    """d angle / d z for complex z: grad * i z / |z|^2."""
-    x, y = s.real_part(input), s.imag_part(input)
-    size = p.add(p.mul(x, x), p.mul(y, y))
-    safe = s.select(p.equal(size, 0), 1, size)
-    return make_complex(p.neg(p.div(p.mul(grad, y), safe)), p.div(p.mul(grad, x), safe))
+    square = abs(input) * abs(input)
+    return grad * (input * 1j) / choose(square == 0, 1, square)
 
 
 @angle.samples

@@ -532,8 +532,9 @@ logaddexp2.samples(binary_samples(numbers=False))
 def xlogy(input: Operand, other: Operand) -> Array:
     """input * log(other), and 0 where input is 0 (NaN where other is NaN)."""
     a, b = promote_to_float(input, other)
-    product = p.mul(a, p.log(b))
-    return select(p.logical_and(p.equal(a, 0), p.logical_not(p.is_nan(b))), 0, product)
+    dtype = getattr(a, "dtype", None) or b.dtype
+    a, b = (x if hasattr(x, "dtype") else full(x, shape=(), dtype=dtype) for x in (a, b))
+    return select(p.logical_and(p.equal(a, 0), p.logical_not(p.is_nan(b))), 0, p.mul(a, p.log(b)))
 
 
 @xlogy.gradient("input")

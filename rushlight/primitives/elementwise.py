@@ -189,7 +189,7 @@ sqrt = elementwise("sqrt", 1, np.sqrt)
 def _logistic(x: Any) -> Any:
     if x.dtype.kind == "c":
         return 1 / (1 + np.exp(-x))
-    out = np.negative(x)
+    out = np.asarray(np.negative(x))
     np.exp(out, out=out)  # overflows to inf for very negative x: 1 / inf is the right 0
     out += 1
     return np.reciprocal(out, out=out)
