@@ -191,7 +191,7 @@ def tensor_repr(tensor: Tensor, contents: str | None = None) -> str:
     Under a trace, where tensors have no values, the elements are left out.
     """
     kind = type(tensor)
-    plain = kind is Tensor or getattr(kind, "_prints_as_tensor", False)
+    plain = kind is Tensor or "_prints_as_tensor" in kind.__dict__  # a Parameter, but no subclass of it
     prefix = "tensor(" if plain else kind.__name__ + "("
     array = tensor._array
     indent = len(prefix)
@@ -205,6 +205,8 @@ def tensor_repr(tensor: Tensor, contents: str | None = None) -> str:
             suffixes.append(f"dtype={dtype!r}")
         text = "[]"
     else:
+        if not options.edgeitems:
+            suffixes.append(f"size={tuple(array.shape)}")
         if dtype not in (default, default.to_complex(), dtypes.int64, dtypes.bool_):
             suffixes.append(f"dtype={dtype!r}")
         if contents is not None:
