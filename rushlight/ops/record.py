@@ -204,8 +204,8 @@ class OpNode(Node):
 def begin(this: Op, args: Sequence[Any], kwargs: dict[str, Any], frame: FrameType | None) -> OpNode:
     """A node with its edges and saved inputs; `attach` completes it with the outputs."""
     edges: list[Edge] = []
-    node = OpNode(this, ())
-    fits, starts = node.fits, node.starts
+    fits: list[tuple[tuple[int, ...], Any] | None] = []
+    starts: dict[int, Any] = {}
     wanted: list[Formula] = []
     count = len(args)
     for i, kind in this.tensors:
@@ -238,7 +238,8 @@ def begin(this: Op, args: Sequence[Any], kwargs: dict[str, Any], frame: FrameTyp
                 )
             if formula not in wanted:
                 wanted.append(formula)
-    node.edges = tuple(edges)
+    node = OpNode(this, tuple(edges))  # made after its edges: what they lead to must be older
+    node.fits, node.starts = fits, starts
     saved: dict[Any, Any] = {}
     for formula in wanted:
         values: list[Any] = []
