@@ -51,3 +51,15 @@ def describe(site: Site | None) -> str:
     if site is None:
         return "an unknown line"
     return f"{Path(site[0].co_filename).name}:{line_of(site)}"
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """A warning that points at the user's line, however deep in rushlight it is found."""
+    import warnings
+
+    level = 2
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and is_own(frame.f_code):
+        frame = frame.f_back
+        level += 1
+    warnings.warn(message, category, stacklevel=level)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from rushlight.core import dtypes, shapes
 from rushlight.core.dtypes import COMPLEX, of_numpy
 from rushlight.core.shapes import can_broadcast
+from rushlight.core.sites import warn_user
 from rushlight.ops import links, record
 from rushlight.ops.creation import zeros_like
 from rushlight.ops.declare import Array, Bad, Operand, Sample, op
@@ -20,7 +20,14 @@ from rushlight.ops.operands import to as as_dtype
 from rushlight.primitives import structural as s
 from rushlight.tensor.device import check_available, device
 from rushlight.tensor.legacy import dtype_named, type_name_of
-from rushlight.tensor.tensor import Tensor, alias, channels_last, contiguous_format, memory_format, preserve_format
+from rushlight.tensor.tensor import (
+    Tensor,
+    alias,
+    channels_last,
+    contiguous_format,
+    memory_format,
+    preserve_format,
+)
 
 ndarray = np.ndarray
 
@@ -83,7 +90,9 @@ def detach_(self: Tensor) -> Tensor:
     Raises RuntimeError for a view, whose history is that of its base.
     """
     if self._base is not None and (self._base.requires_grad or self._requires_grad):
-        raise RuntimeError("Can't detach views in-place: use detach() instead, or detach the tensor it looks into")
+        raise RuntimeError(
+            "Can't detach views in-place: use detach() instead, or detach the tensor it looks into"
+        )
     self._grad_fn, self._output, self._requires_grad, self._retains_grad = None, 0, False, False
     self._accumulator = None
     self._generation += 1
@@ -124,7 +133,9 @@ def contiguous_samples(make: Any) -> Iterator[Any]:
 _NAMES = ("dtype", "device", "non_blocking", "copy", "memory_format", "other", "tensor")
 
 
-def parse_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dtypes.dtype | None, bool, Any]:
+def parse_arguments(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[dtypes.dtype | None, bool, Any]:
     """dtype, copy and memory format out of all forms of `to`.
 
     `to(dtype, non_blocking, copy)`, `to(device, dtype, non_blocking, copy)`, `to(other, non_blocking, copy)`, each
@@ -134,7 +145,11 @@ def parse_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dtyp
         if name not in _NAMES:
             raise TypeError(f"to() got an unexpected keyword argument '{name}'")
     rest = list(args)
-    dtype, place, other = kwargs.get("dtype"), kwargs.get("device"), kwargs.get("other", kwargs.get("tensor"))
+    dtype, place, other = (
+        kwargs.get("dtype"),
+        kwargs.get("device"),
+        kwargs.get("other", kwargs.get("tensor")),
+    )
     if rest:
         first = rest.pop(0)
         if isinstance(first, Tensor):
@@ -151,11 +166,15 @@ def parse_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dtyp
                 f"not {_kind(first)}"
             )
     if len(rest) > 2:
-        raise TypeError(f"to() received an invalid combination of arguments: {len(args)} positional ones are too many")
+        raise TypeError(
+            f"to() received an invalid combination of arguments: {len(args)} positional ones are too many"
+        )
     copy = rest[1] if len(rest) == 2 else kwargs.get("copy", False)
     order = kwargs.get("memory_format")
     if order is not None and not isinstance(order, memory_format):
-        raise TypeError(f"to(): argument 'memory_format' must be torch.memory_format, not {_kind(order)}")
+        raise TypeError(
+            f"to(): argument 'memory_format' must be torch.memory_format, not {_kind(order)}"
+        )
     check_available(place)
     if other is not None:
         if not isinstance(other, Tensor):
@@ -203,10 +222,8 @@ def converted(x: Any, dtype: Any, copy: bool = False, order: Any = None) -> Any:
     if same and not copy and (order in (None, preserve_format) or _is_ordered(x, order)):
         return x
     if not same and array.dtype in COMPLEX and dtype not in COMPLEX and dtype != dtypes.BOOL:
-        warnings.warn(
+        warn_user(
             "Casting complex values to real discards the imaginary part: take .real or .abs() if that is what you want",
-            UserWarning,
-            stacklevel=4,
         )
     return to_copy(x, array.dtype if dtype is None else dtype, order)
 
@@ -244,7 +261,9 @@ def _short_form(name: str, dtype: dtypes.dtype) -> Any:
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """The tensor in the dtype of `other`."""
     if not isinstance(other, Tensor):
-        raise TypeError(f"type_as(): argument 'other' (position 1) must be Tensor, not {_kind(other)}")
+        raise TypeError(
+            f"type_as(): argument 'other' (position 1) must be Tensor, not {_kind(other)}"
+        )
     return converted(self, other._array.dtype)  # type: ignore[no-any-return]
 
 
@@ -267,7 +286,9 @@ def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
     return converted(self, None, False, memory_format)  # type: ignore[no-any-return]
 
 
-def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Tensor:
+def cuda(
+    self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None
+) -> Tensor:
     """RuntimeError: there is no such device."""
     check_available("cuda" if device is None else device)
     return self
@@ -283,10 +304,8 @@ def copy(input: Array, src: Operand, non_blocking: bool = False) -> Array:
         return s.full(fitting(src, input.dtype), shape=tuple(input.shape), dtype=input.dtype)
     if src.dtype != input.dtype:
         if src.dtype in COMPLEX and input.dtype not in COMPLEX:
-            warnings.warn(
+            warn_user(
                 "Casting complex values to real discards the imaginary part: copy from src.real if that is meant",
-                UserWarning,
-                stacklevel=4,
             )
         src = as_dtype(src, input.dtype)
     if src.shape != input.shape:
@@ -384,6 +403,25 @@ METHODS: dict[str, Any] = {
         ("long", dtypes.int64), ("bool", dtypes.bool_), ("cfloat", dtypes.complex64), ("cdouble", dtypes.complex128),
     )
 }  # fmt: skip
-METHODS |= {"to": to, "type": type, "type_as": type_as, "cpu": cpu, "cuda": cuda, "detach_": detach_, "set_data": set_data}
+METHODS |= {
+    "to": to,
+    "type": type,
+    "type_as": type_as,
+    "cpu": cpu,
+    "cuda": cuda,
+    "detach_": detach_,
+    "set_data": set_data,
+}
 
-__all__ = ["METHODS", "clone", "contiguous", "converted", "copy", "detach", "fill", "parse_to", "to", "zero"]
+__all__ = [
+    "METHODS",
+    "clone",
+    "contiguous",
+    "converted",
+    "copy",
+    "detach",
+    "fill",
+    "parse_to",
+    "to",
+    "zero",
+]

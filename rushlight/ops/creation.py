@@ -24,14 +24,18 @@ def _shape(size: tuple[Any, ...], caller: str) -> tuple[int, ...]:
     shape = sequence(size)
     for n in shape:
         if n < 0:
-            raise RuntimeError(f"Trying to create tensor with negative dimension {n}: {caller} was given {list(shape)}")
+            raise RuntimeError(
+                f"Trying to create tensor with negative dimension {n}: {caller} was given {list(shape)}"
+            )
     return shape
 
 
 def _listed(size: Any, caller: str) -> tuple[int, ...]:
     """Sizes that must be given as one sequence."""
     if not isinstance(size, (tuple, list)):
-        raise TypeError(f"{caller}(): argument 'size' must be tuple of ints, not {type(size).__name__}")
+        raise TypeError(
+            f"{caller}(): argument 'size' must be tuple of ints, not {type(size).__name__}"
+        )
     return _shape((size,), caller)
 
 
@@ -156,7 +160,9 @@ def like_samples(make: Any) -> Iterator[Any]:
 
 
 @op(factory=True, differentiable=False)
-def full_like(input: Array, fill_value: Operand, *, dtype: Any = None, memory_format: Any = None) -> Array:
+def full_like(
+    input: Array, fill_value: Operand, *, dtype: Any = None, memory_format: Any = None
+) -> Array:
     """`fill_value` everywhere, with the shape, dtype and memory order of `input`."""
     dtype = input.dtype if dtype is None else dtype
     value = to(fill_value, dtype) if hasattr(fill_value, "dtype") else fitting(fill_value, dtype)

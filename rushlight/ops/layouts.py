@@ -12,7 +12,13 @@ import numpy as np
 from rushlight.primitives import structural as s
 from rushlight.primitives.creation import contiguous_copy
 from rushlight.primitives.views import inverse_order
-from rushlight.tensor.tensor import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
+from rushlight.tensor.tensor import (
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
+    memory_format,
+    preserve_format,
+)
 
 Array = Any
 
@@ -29,10 +35,14 @@ def memory_order(x: Array, wanted: Any) -> tuple[int, ...] | None:
     if wanted is contiguous_format:
         return None
     if not isinstance(wanted, memory_format):
-        raise TypeError(f"argument 'memory_format' must be torch.memory_format, not {type(wanted).__name__}")
+        raise TypeError(
+            f"argument 'memory_format' must be torch.memory_format, not {type(wanted).__name__}"
+        )
     rank = _CHANNELS_LAST[wanted]
     if x.ndim != rank:
-        raise RuntimeError(f"required rank {rank} tensor to use {wanted!r} format, not one of shape {list(x.shape)}")
+        raise RuntimeError(
+            f"required rank {rank} tensor to use {wanted!r} format, not one of shape {list(x.shape)}"
+        )
     return (0, *range(2, rank), 1)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 from rushlight.core import dtypes
 from rushlight.core.dtypes import COMPLEX, COMPLEX128, FLOATING, FLOAT64, INT64, INTEGRAL
+from rushlight.core.sites import warn_user
 from rushlight.ops.declare import Array, Bad, Operand, Sample, op
 from rushlight.ops.operands import to
 from rushlight.primitives import elementwise as p
@@ -22,7 +22,9 @@ def _plain(value: Any, caller: str, name: str) -> Any:
     if isinstance(value, (int, float)):
         return value
     if isinstance(value, complex):
-        raise RuntimeError(f"value cannot be converted to type double without overflow: {caller}() got {name}={value}")
+        raise RuntimeError(
+            f"value cannot be converted to type double without overflow: {caller}() got {name}={value}"
+        )
     if hasattr(value, "item"):
         return value.item()
     raise TypeError(f"{caller}(): argument '{name}' must be Number, not {type(value).__name__}")
@@ -108,11 +110,9 @@ def arange_samples(make: Any) -> Iterator[Any]:
 @op(factory=True, differentiable=False)
 def range_(start: Any = None, end: Any = None, step: Any = 1, *, dtype: Any = None) -> Array:
     """As `arange`, but `end` belongs to it. Deprecated: it warns; use `arange`."""
-    warnings.warn(
+    warn_user(
         "range is deprecated and will be removed in a future release because its behavior is inconsistent with Python's "
         "range builtin. Instead, use arange, which produces values in [start, end).",
-        UserWarning,
-        stacklevel=5,
     )
     start, end, step = _bounds("range", start, end, step)
     return _row(start, end, step, dtype, True, "range")
@@ -200,7 +200,9 @@ def linspace_samples(make: Any) -> Iterator[Any]:
 
 
 @op(factory=True, differentiable=False)
-def logspace(start: Operand, end: Operand, steps: int, base: float = 10.0, *, dtype: Any = None) -> Array:
+def logspace(
+    start: Operand, end: Operand, steps: int, base: float = 10.0, *, dtype: Any = None
+) -> Array:
     """`base` to the power of `steps` evenly spaced exponents from `start` to `end`.
 
     >>> import rushlight
@@ -228,7 +230,9 @@ def _side(value: Any, caller: str, name: str) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{caller}(): argument '{name}' must be int, not {type(value).__name__}")
     if value.__index__() < 0:
-        raise RuntimeError(f"{caller}: {name} must be greater or equal to 0 (non-negative), got {value}")
+        raise RuntimeError(
+            f"{caller}: {name} must be greater or equal to 0 (non-negative), got {value}"
+        )
     return int(value.__index__())
 
 
@@ -245,7 +249,9 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None) -> Array:
     columns = rows if m is None else _side(m, "eye", "m")
     dtype = dtypes.get_default_dtype().numpy if dtype is None else dtype
     matrix = s.full(0, shape=(rows, columns), dtype=dtype)
-    return diagonal_update(matrix, s.full(1, shape=(min(rows, columns),), dtype=dtype), offset=0, axis1=0, axis2=1)
+    return diagonal_update(
+        matrix, s.full(1, shape=(min(rows, columns),), dtype=dtype), offset=0, axis1=0, axis2=1
+    )
 
 
 @eye.samples
@@ -262,8 +268,12 @@ def _triangle(caller: str, row: Any, col: Any, offset: Any, upper: bool, dtype: 
     rows, columns = _side(row, caller, "row"), _side(col, caller, "col")
     dtype = INT64 if dtype is None else dtype
     if dtype not in INTEGRAL or dtype == dtypes.BOOL:
-        raise NotImplementedError(f'"{caller}" not implemented for {dtypes.of_numpy(dtype)!r}: indices are ints')
-    return triangle_indices(rows=rows, columns=columns, offset=int(offset), upper=upper, dtype=dtype)
+        raise NotImplementedError(
+            f'"{caller}" not implemented for {dtypes.of_numpy(dtype)!r}: indices are ints'
+        )
+    return triangle_indices(
+        rows=rows, columns=columns, offset=int(offset), upper=upper, dtype=dtype
+    )
 
 
 @op(factory=True, differentiable=False)

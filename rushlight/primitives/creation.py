@@ -10,7 +10,9 @@ from rushlight.core.shapes import size_of
 from rushlight.primitives.primitive import Aval, primitive
 
 contiguous_copy = primitive("contiguous_copy")
-triangle_indices = primitive("triangle_indices", params=("rows", "columns", "offset", "upper", "dtype"))
+triangle_indices = primitive(
+    "triangle_indices", params=("rows", "columns", "offset", "upper", "dtype")
+)
 strided_zeros = primitive("strided_zeros", params=("shape", "strides", "dtype"))
 
 
@@ -48,6 +50,12 @@ def _(*, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any])
 
 @strided_zeros.define_reference
 def _(xp: Any, *, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    length = 1 + sum((n - 1) * step for n, step in zip(shape, strides, strict=True)) if size_of(shape) else 0
+    length = (
+        1 + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+        if size_of(shape)
+        else 0
+    )
     memory = xp.zeros(length, dtype)
-    return np.lib.stride_tricks.as_strided(memory, shape, tuple(step * dtype.itemsize for step in strides))
+    return np.lib.stride_tricks.as_strided(
+        memory, shape, tuple(step * dtype.itemsize for step in strides)
+    )

@@ -47,7 +47,9 @@ def copied_memory(array: Any, memo: dict[int, Any]) -> Any:
     found = memo.get(id(owner))
     if found is None:
         found = memo[id(owner)] = owner.copy("K")
-        memo.setdefault(id(memo), []).append(owner)  # keeps the id from being used again while the memo lives
+        memo.setdefault(id(memo), []).append(
+            owner
+        )  # keeps the id from being used again while the memo lives
     if owner is array:
         return found
     start = array.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
@@ -103,7 +105,9 @@ def reduce_tensor(self: Tensor, protocol: Any) -> Any:
     return rebuild_kind, (type(self), data, attributes)
 
 
-def rebuild(name: str, shape: tuple[int, ...], order: tuple[int, ...], content: Any, requires_grad: bool) -> Tensor:
+def rebuild(
+    name: str, shape: tuple[int, ...], order: tuple[int, ...], content: Any, requires_grad: bool
+) -> Tensor:
     """A tensor out of what `reduce_tensor` stored."""
     dtype = dtypes._by_name(name).numpy
     array = np.frombuffer(content, dtype)
@@ -118,7 +122,9 @@ def rebuild(name: str, shape: tuple[int, ...], order: tuple[int, ...], content: 
 def rebuild_kind(kind: type[Tensor], data: tuple[Any, ...], attributes: dict[str, Any]) -> Tensor:
     """A tensor of a subclass, or with attributes of the user's."""
     if not (isinstance(kind, type) and issubclass(kind, Tensor)):
-        raise pickle.UnpicklingError(f"a pickled tensor names {kind!r} as its class, which is no kind of Tensor")
+        raise pickle.UnpicklingError(
+            f"a pickled tensor names {kind!r} as its class, which is no kind of Tensor"
+        )
     plain = rebuild(*data)
     made = object.__new__(kind)
     made._array, made._requires_grad = plain._array, plain._requires_grad

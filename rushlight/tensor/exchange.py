@@ -7,7 +7,6 @@ where they can.
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from rushlight.core import dtypes
 from rushlight.core.dtypes import BFLOAT16, BOOL, COMPLEX, INEXACT, INT64
 from rushlight.core.floating import quiet, restore
+from rushlight.core.sites import warn_user
 from rushlight.primitives import structural
 from rushlight.tensor.device import check_available
 from rushlight.tensor.promotion import promote_dtypes
@@ -51,7 +51,9 @@ def finished(tensor: Tensor, requires_grad: bool, pin_memory: bool = False) -> T
         )
     if requires_grad:
         if tensor._array.dtype not in INEXACT:
-            raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
+            raise RuntimeError(
+                "Only Tensors of floating point and complex dtype can require gradients"
+            )
         tensor._requires_grad = True
     return tensor
 
@@ -85,7 +87,9 @@ def _is_sequence(data: Any) -> bool:
     return hasattr(data, "__getitem__") and hasattr(data, "__len__")
 
 
-def _gather(data: Any, shape: tuple[int, ...], depth: int, leaves: list[Any], kinds: set[type]) -> None:
+def _gather(
+    data: Any, shape: tuple[int, ...], depth: int, leaves: list[Any], kinds: set[type]
+) -> None:
     """Appends the leaves of nested data in order, and their types; errors where levels do not match `shape`."""
     if depth == len(shape):
         if isinstance(data, (list, tuple)):
@@ -99,9 +103,13 @@ def _gather(data: Any, shape: tuple[int, ...], depth: int, leaves: list[Any], ki
     if not _is_sequence(data) or isinstance(data, str):
         if isinstance(data, str):
             raise TypeError("new(): invalid data type 'str'")
-        raise TypeError(f"not a sequence: found {type(data).__name__} at dim {depth}, where items of length {shape[depth]} are")
+        raise TypeError(
+            f"not a sequence: found {type(data).__name__} at dim {depth}, where items of length {shape[depth]} are"
+        )
     if len(data) != shape[depth]:
-        raise ValueError(f"expected sequence of length {shape[depth]} at dim {depth} (got {len(data)})")
+        raise ValueError(
+            f"expected sequence of length {shape[depth]} at dim {depth} (got {len(data)})"
+        )
     if depth + 1 == len(shape) and isinstance(data, (list, tuple)):
         inner = set(map(type, data))
         if inner <= _NUMBERS:
@@ -155,7 +163,9 @@ def check_range(numbers: Any, target: np.dtype[Any]) -> None:
     for number in numbers:
         if isinstance(number, complex):
             if number.imag != 0:
-                raise RuntimeError(f"value cannot be converted to type {target.name} without overflow: {number} is complex")
+                raise RuntimeError(
+                    f"value cannot be converted to type {target.name} without overflow: {number} is complex"
+                )
             number = number.real
         if not math.isfinite(number) or not low <= int(number) <= int(limits.max):
             raise RuntimeError(
@@ -177,7 +187,9 @@ def number_array(leaves: list[Any], target: np.dtype[Any]) -> Any:
                 check_range(leaves, target)
                 return np.array([int(v) % 2**64 for v in leaves], np.uint64)
             if any(isinstance(v, int) and abs(v) >= 2**63 for v in leaves):
-                raise ValueError("Overflow when unpacking long long: an int of the data needs more than 64 bits") from None
+                raise ValueError(
+                    "Overflow when unpacking long long: an int of the data needs more than 64 bits"
+                ) from None
             check_range(leaves, target)
             raise
         if target is not INT64:
@@ -189,7 +201,9 @@ def number_array(leaves: list[Any], target: np.dtype[Any]) -> Any:
     if target == BOOL:
         return np.array([bool(v) for v in leaves], BOOL)
     if target not in COMPLEX and any(type(v) is complex for v in leaves):
-        raise TypeError(f"must be real number, not complex: complex data needs a complex dtype, not {target.name}")
+        raise TypeError(
+            f"must be real number, not complex: complex data needs a complex dtype, not {target.name}"
+        )
     return np.array(leaves, np.complex128 if target in COMPLEX else np.float64).astype(target)
 
 
@@ -216,8 +230,14 @@ def _python_number(leaf: Any) -> Any:
         return leaf
     if isinstance(leaf, Tensor):
         if leaf._array.size != 1:
-            raise ValueError(f"only one element tensors can be converted to Python scalars, not one of shape {list(leaf.shape)}")
-        return values(leaf, "tensor()").reshape(()).tolist() if leaf._array.dtype != BFLOAT16 else float(leaf._array.reshape(()))
+            raise ValueError(
+                f"only one element tensors can be converted to Python scalars, not one of shape {list(leaf.shape)}"
+            )
+        return (
+            values(leaf, "tensor()").reshape(()).tolist()
+            if leaf._array.dtype != BFLOAT16
+            else float(leaf._array.reshape(()))
+        )
     if isinstance(leaf, np.generic):
         return leaf.item() if leaf.dtype != BFLOAT16 else float(leaf)
     if isinstance(leaf, ndarray):
@@ -229,7 +249,12 @@ def _python_number(leaf: Any) -> Any:
 
 
 def tensor(
-    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+    data: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
 ) -> Tensor:
     """A new leaf tensor with a copy of `data`: a number, nested sequences of numbers, an array, a tensor.
 
@@ -247,24 +272,24 @@ def tensor(
     check_available(device)
     target = checked_dtype(dtype, "tensor")
     if isinstance(data, Tensor):
-        warnings.warn(
+        warn_user(
             "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
             "sourceTensor.detach().clone().requires_grad_(True), rather than rushlight.tensor(sourceTensor).",
-            UserWarning,
-            stacklevel=2,
         )
         array = data._array
-        array = structural.copy(array) if target is None or array.dtype == target else structural.cast(array, dtype=target)
+        array = (
+            structural.copy(array)
+            if target is None or array.dtype == target
+            else structural.cast(array, dtype=target)
+        )
     elif isinstance(data, (ndarray, np.generic)):
         array = _checked_array(np.asarray(data))
         array = np.array(array, array.dtype if target is None else target, order="C")
     else:
         if isinstance(data, (list, tuple)) and data and isinstance(data[0], ndarray):
-            warnings.warn(
+            warn_user(
                 "Creating a tensor from a list of numpy.ndarrays is extremely slow. Please consider converting the list "
                 "to a single numpy.ndarray with numpy.array() before converting to a tensor.",
-                UserWarning,
-                stacklevel=2,
             )
         array = array_of(data, target)
     return finished(wrap(array), requires_grad, pin_memory)
@@ -278,10 +303,18 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     check_available(device)
     target = checked_dtype(dtype, "as_tensor")
     if isinstance(data, Tensor):
-        return data if target is None or data._array.dtype == target else data.to(dtypes.of_numpy(target))  # type: ignore[attr-defined, no-any-return]
+        return (
+            data
+            if target is None or data._array.dtype == target
+            else data.to(dtypes.of_numpy(target))
+        )  # type: ignore[attr-defined, no-any-return]
     if isinstance(data, ndarray):
         shared = from_numpy(data)
-        return shared if target is None or shared._array.dtype == target else wrap(shared._array.astype(target))
+        return (
+            shared
+            if target is None or shared._array.dtype == target
+            else wrap(shared._array.astype(target))
+        )
     if isinstance(data, np.generic):
         return tensor(data, dtype=dtype)
     if hasattr(data, "__dlpack__"):
@@ -308,7 +341,9 @@ def _checked_array(array: Any) -> Any:
                 "is currently not supported: use array.astype(array.dtype.newbyteorder('='))"
             )
         name = getattr(array.dtype.type, "__name__", str(array.dtype))
-        raise TypeError(f"can't convert np.ndarray of type numpy.{name}. The only supported types are: {_SUPPORTED}.")
+        raise TypeError(
+            f"can't convert np.ndarray of type numpy.{name}. The only supported types are: {_SUPPORTED}."
+        )
     if any(s < 0 for s in array.strides):
         raise ValueError(
             "At least one stride in the given numpy array is negative, and tensors with negative strides are not "
@@ -338,15 +373,15 @@ def from_numpy(ndarray: Any) -> Tensor:
     """
     if not isinstance(ndarray, np.ndarray):
         kind = type(ndarray)
-        name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+        name = (
+            kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+        )
         raise TypeError(f"expected np.ndarray (got {name})")
     array = _checked_array(ndarray)
     if not array.flags.writeable:
-        warnings.warn(
+        warn_user(
             "The given NumPy array is not writable: writing to the tensor will raise RuntimeError. You may want to copy "
             "the array, or make it writable, before converting it to a tensor.",
-            UserWarning,
-            stacklevel=2,
         )
     return wrap(np.asarray(_Foreign(array)) if array.dtype != BFLOAT16 else array.view(np.ndarray))
 
@@ -355,13 +390,13 @@ def _share_buffer(buffer: Any, caller: str) -> Any:
     try:
         view = memoryview(buffer)
     except TypeError:
-        raise ValueError(f"object does not implement Python buffer protocol: {type(buffer).__name__}") from None
+        raise ValueError(
+            f"object does not implement Python buffer protocol: {type(buffer).__name__}"
+        ) from None
     if view.readonly:
-        warnings.warn(
+        warn_user(
             f"{caller}: the given buffer is not writable: writing to the tensor will raise RuntimeError. You may want to "
             "copy the buffer, as bytearray(buffer), first.",
-            UserWarning,
-            stacklevel=3,
         )
     return view
 
@@ -380,7 +415,9 @@ def frombuffer(
     """
     target = checked_dtype(dtype, "frombuffer")
     if target is None:
-        raise TypeError("frombuffer(): argument 'dtype' must be torch.dtype (as rushlight.float32), not None")
+        raise TypeError(
+            "frombuffer(): argument 'dtype' must be torch.dtype (as rushlight.float32), not None"
+        )
     view = _share_buffer(buffer, "frombuffer")
     length, size = view.nbytes, target.itemsize
     if length == 0 or count == 0:
@@ -405,7 +442,12 @@ def frombuffer(
 
 
 def asarray(
-    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool | None = None
+    obj: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    copy: bool | None = None,
+    requires_grad: bool | None = None,
 ) -> Tensor:
     """`obj` (tensor, array, buffer, number, nested sequence) as a tensor, sharing memory where it can.
 
@@ -424,12 +466,18 @@ def asarray(
         found = frombuffer(obj, dtype=dtype or dtypes.get_default_dtype())
     else:
         if copy is False:
-            raise ValueError(f"can't alias arbitrary sequence into a tensor: {type(obj).__name__} has no memory to share")
+            raise ValueError(
+                f"can't alias arbitrary sequence into a tensor: {type(obj).__name__} has no memory to share"
+            )
         made = np.array(obj) if isinstance(obj, np.generic) else array_of(obj, target)
-        return finished(wrap(made if target is None else made.astype(target, copy=False)), bool(requires_grad))
+        return finished(
+            wrap(made if target is None else made.astype(target, copy=False)), bool(requires_grad)
+        )
     changes = target is not None and found._array.dtype != target
     if changes and copy is False:
-        raise ValueError(f"can't alias tensor with dtype '{found.dtype}' into dtype '{dtypes.of_numpy(target)}'.")
+        raise ValueError(
+            f"can't alias tensor with dtype '{found.dtype}' into dtype '{dtypes.of_numpy(target)}'."
+        )
     if changes or copy:
         found = found.to(found.dtype if target is None else dtypes.of_numpy(target), copy=True)  # type: ignore[attr-defined]
     if requires_grad is not None and found.requires_grad != requires_grad:
@@ -492,7 +540,12 @@ def check_dlpack(self: Tensor) -> Any:
 
 
 def dlpack(
-    self: Tensor, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+    self: Tensor,
+    *,
+    stream: Any = None,
+    max_version: Any = None,
+    dl_device: Any = None,
+    copy: bool | None = None,
 ) -> Any:
     """A DLPack capsule with this tensor's memory, for `numpy.from_dlpack(tensor)` and its like."""
     if stream is not None:
@@ -520,7 +573,12 @@ def new_tensor(
     self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """As `rushlight.tensor`, in the dtype of this tensor unless said otherwise."""
-    return tensor(data, dtype=self.dtype if dtype is None else dtype, device=device, requires_grad=requires_grad)
+    return tensor(
+        data,
+        dtype=self.dtype if dtype is None else dtype,
+        device=device,
+        requires_grad=requires_grad,
+    )
 
 
 def is_tensor(obj: Any) -> bool:
@@ -531,7 +589,9 @@ def is_tensor(obj: Any) -> bool:
 def _question(name: str, about: str) -> Any:
     def ask(input: Tensor) -> Any:
         if not isinstance(input, Tensor):
-            raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+            raise TypeError(
+                f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
+            )
         return getattr(input, name)()
 
     ask.__name__ = ask.__qualname__ = name

@@ -19,18 +19,24 @@ from rushlight.tensor.size import Size
 from rushlight.tensor.tensor import Tensor, alias, wrap
 
 
-def construct(dtype: Any, args: tuple[Any, ...], kwargs: dict[str, Any], strict: bool = True) -> Tensor:
+def construct(
+    dtype: Any, args: tuple[Any, ...], kwargs: dict[str, Any], strict: bool = True
+) -> Tensor:
     """The tensor that an old constructor of this NumPy dtype gives for these arguments."""
     kwargs = dict(kwargs)
     place = kwargs.pop("device", None)
     if place is not None and Device(place).type != "cpu":
-        raise RuntimeError(f"legacy constructor expects device type: cpu but device type: {Device(place).type} was passed")
+        raise RuntimeError(
+            f"legacy constructor expects device type: cpu but device type: {Device(place).type} was passed"
+        )
     if "size" in kwargs:
         args = (Size(kwargs.pop("size")), *args)
     if "data" in kwargs:
         args = (kwargs.pop("data"), *args)
     if kwargs:
-        raise TypeError(f"new() received an invalid combination of arguments: '{next(iter(kwargs))}' is none of them")
+        raise TypeError(
+            f"new() received an invalid combination of arguments: '{next(iter(kwargs))}' is none of them"
+        )
     if not args:
         return wrap(np.empty(0, dtype))
     first = args[0]
@@ -57,11 +63,15 @@ def _is_size(value: Any) -> bool:
 def _from_data(dtype: Any, data: Any, strict: bool) -> Tensor:
     if isinstance(data, Tensor):
         if strict and data._array.dtype != dtype:
-            raise TypeError(f"expected a tensor of dtype {dtypes.of_numpy(dtype)!r} (got {data.dtype!r}): use tensor.to(dtype)")
+            raise TypeError(
+                f"expected a tensor of dtype {dtypes.of_numpy(dtype)!r} (got {data.dtype!r}): use tensor.to(dtype)"
+            )
         return alias(data)
     if isinstance(data, UntypedStorage):
         return wrap(data._memory.view(dtype))
-    if isinstance(data, (list, tuple, range, np.ndarray)) or (isinstance(data, str) or hasattr(data, "__getitem__")):
+    if isinstance(data, (list, tuple, range, np.ndarray)) or (
+        isinstance(data, str) or hasattr(data, "__getitem__")
+    ):
         if isinstance(data, np.ndarray):
             return wrap(np.array(data, dtype))
         return wrap(array_of(data, dtype))
@@ -101,8 +111,14 @@ TYPES = {
 globals().update(TYPES)  # pickle finds them here by name
 
 _NAME_OF = {t.dtype: f"torch.{name}" for name, t in TYPES.items()}
-_NAME_OF |= {dtypes.complex64: "torch.ComplexFloatTensor", dtypes.complex128: "torch.ComplexDoubleTensor"}
-_NAME_OF |= {d: f"torch.{d.name.replace('ui', 'UI')}Tensor" for d in (dtypes.uint16, dtypes.uint32, dtypes.uint64)}
+_NAME_OF |= {
+    dtypes.complex64: "torch.ComplexFloatTensor",
+    dtypes.complex128: "torch.ComplexDoubleTensor",
+}
+_NAME_OF |= {
+    d: f"torch.{d.name.replace('ui', 'UI')}Tensor"
+    for d in (dtypes.uint16, dtypes.uint32, dtypes.uint64)
+}
 _DTYPE_OF = {name.removeprefix("torch."): d for d, name in _NAME_OF.items()}
 
 
@@ -142,7 +158,11 @@ def as_subclass(self: Tensor, cls: type[Tensor]) -> Tensor:
         raise TypeError(f"as_subclass(): argument 'cls' must be a subclass of Tensor, not {cls!r}")
     made = object.__new__(cls)
     made.__dict__.update(alias(self).__dict__)
-    made._grad_fn, made._output, made._requires_grad = self.history(), self._output, self.requires_grad
+    made._grad_fn, made._output, made._requires_grad = (
+        self.history(),
+        self._output,
+        self.requires_grad,
+    )
     return made
 
 
@@ -154,7 +174,9 @@ def make_subclass(cls: type[Tensor], data: Tensor, require_grad: bool = False) -
 
 
 tensor_module.install(
-    legacy_new=lambda *args, **kwargs: construct(dtypes.get_default_dtype().numpy, args, kwargs, strict=False)
+    legacy_new=lambda *args, **kwargs: construct(
+        dtypes.get_default_dtype().numpy, args, kwargs, strict=False
+    )
 )
 
 #: What the package root ties onto Tensor.

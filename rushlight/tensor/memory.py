@@ -26,14 +26,24 @@ def _bytes_of(array: Any) -> Any:
     if not owner.flags.c_contiguous:
         owner = owner.transpose(sorted(range(owner.ndim), key=lambda i: -owner.strides[i]))
     if not owner.flags.c_contiguous:  # foreign memory with gaps: only what the array spans is known
-        span = 1 + sum((n - 1) * s for n, s in zip(owner.shape, owner.strides, strict=True)) // owner.itemsize
+        span = (
+            1
+            + sum((n - 1) * s for n, s in zip(owner.shape, owner.strides, strict=True))
+            // owner.itemsize
+        )
         owner = np.lib.stride_tricks.as_strided(owner, (span,), (owner.itemsize,))
     return owner.reshape(-1).view(UINT8)
 
 
-def _strided(memory: Any, dtype: Any, offset: int, shape: Sequence[int], strides: Sequence[int]) -> Any:
+def _strided(
+    memory: Any, dtype: Any, offset: int, shape: Sequence[int], strides: Sequence[int]
+) -> Any:
     """An array into bytes; offset and strides count elements. RuntimeError where it leaves the memory."""
-    span = 0 if not size_of(shape) else 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+    span = (
+        0
+        if not size_of(shape)
+        else 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+    )
     needed = (offset + span) * dtype.itemsize
     if offset < 0 or needed > memory.size:
         raise RuntimeError(
@@ -41,7 +51,9 @@ def _strided(memory: Any, dtype: Any, offset: int, shape: Sequence[int], strides
             f"{dtype.itemsize} need {needed} bytes, which are out of bounds for storage of size {memory.size}"
         )
     start = memory[offset * dtype.itemsize : (offset + span) * dtype.itemsize].view(dtype)
-    return np.lib.stride_tricks.as_strided(start, tuple(shape), tuple(s * dtype.itemsize for s in strides))
+    return np.lib.stride_tricks.as_strided(
+        start, tuple(shape), tuple(s * dtype.itemsize for s in strides)
+    )
 
 
 def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
@@ -105,7 +117,9 @@ class UntypedStorage:
     def copy_(self, source: UntypedStorage, non_blocking: bool = False) -> UntypedStorage:
         """Takes over the bytes of a storage of the same size."""
         if source.nbytes() != self.nbytes():
-            raise RuntimeError(f"copy_: storages of {source.nbytes()} and {self.nbytes()} bytes do not match")
+            raise RuntimeError(
+                f"copy_: storages of {source.nbytes()} and {self.nbytes()} bytes do not match"
+            )
         self._memory[:] = source._memory
         return self
 
@@ -117,7 +131,11 @@ class UntypedStorage:
     def tolist(self) -> list[Any]:
         """The elements as a list."""
         elements = self._elements()
-        return elements.astype(np.float32).tolist() if elements.dtype == dtypes.BFLOAT16 else elements.tolist()  # type: ignore[no-any-return]
+        return (
+            elements.astype(np.float32).tolist()
+            if elements.dtype == dtypes.BFLOAT16
+            else elements.tolist()
+        )  # type: ignore[no-any-return]
 
     def _elements(self) -> Any:
         return self._memory.view(self._dtype)
@@ -253,7 +271,9 @@ def set_(
     a gradient.
     """
     if self._requires_grad and self.history() is None:
-        raise RuntimeError("set_: a leaf Variable that requires grad is being used in an in-place operation.")
+        raise RuntimeError(
+            "set_: a leaf Variable that requires grad is being used in an in-place operation."
+        )
     dtype = self._array.dtype
     if source is None:
         self._array = np.empty(0, dtype)
@@ -261,14 +281,20 @@ def set_(
         if isinstance(source, Tensor):
             array = values(source, "set_()")
             if array.dtype != dtype:
-                raise RuntimeError(f"Could not set tensor of type {source.dtype} to a tensor of type {self.dtype}")
+                raise RuntimeError(
+                    f"Could not set tensor of type {source.dtype} to a tensor of type {self.dtype}"
+                )
             memory = array if storage_offset is None and size is None else _bytes_of(array)
         else:
             memory = source._memory
         if isinstance(source, Tensor) and storage_offset is None and size is None:
             self._array = memory
         else:
-            shape = (memory.size // dtype.itemsize - (storage_offset or 0),) if size is None else tuple(size)
+            shape = (
+                (memory.size // dtype.itemsize - (storage_offset or 0),)
+                if size is None
+                else tuple(size)
+            )
             strides = contiguous_strides(shape) if stride is None else tuple(stride)
             if len(strides) != len(shape):
                 raise RuntimeError(

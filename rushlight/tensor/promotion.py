@@ -85,7 +85,11 @@ def result_dtype(operands: Iterable[Any]) -> np.dtype[Any]:
             best = d
         elif _kind(d) > _kind(best):
             # A complex number beside a float64 tensor gives complex128: the tensor's precision counts.
-            best = dtypes.complex_of(best) if d in dtypes.COMPLEX and best in dtypes.FLOATING else promote_dtypes(best, d)
+            best = (
+                dtypes.complex_of(best)
+                if d in dtypes.COMPLEX and best in dtypes.FLOATING
+                else promote_dtypes(best, d)
+            )
     if best is None:
         raise RuntimeError("promotion needs at least one operand")
     return best
@@ -110,14 +114,10 @@ def promote_types(type1: dtype, type2: dtype) -> dtype:
 
 
 def can_cast(from_: dtype, to: dtype) -> bool:
-    """Whether values of `from_` may be stored as `to`: complex not as real, floats not as ints, ints not as bool,
-    negative numbers not without a sign.
-    """
+    """Whether values of `from_` may be stored as `to`: complex not as real, floats not as ints, ints not as bool."""
     for d in (from_, to):
         dtypes.to_numpy(d)
-    if from_.kind > to.kind:
-        return False
-    return not (from_.kind == to.kind == dtype.INTEGER and from_.is_signed and not to.is_signed)
+    return from_.kind <= to.kind
 
 
 #: What is public at the package root.

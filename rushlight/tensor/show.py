@@ -59,7 +59,9 @@ def set_printoptions(
     if profile is not None:
         chosen = _PROFILES.get(profile)
         if chosen is None:
-            raise ValueError(f"set_printoptions: profile must be one of {', '.join(_PROFILES)}, not {profile!r}")
+            raise ValueError(
+                f"set_printoptions: profile must be one of {', '.join(_PROFILES)}, not {profile!r}"
+            )
         options.precision, options.threshold, options.edgeitems = chosen
         options.linewidth = 80
     if precision is not None:
@@ -143,7 +145,10 @@ class _Printer:
         """One element of the array, a Python number."""
         if len(self.forms) == 1:
             return self.forms[0].text(value)
-        real, imaginary = self.forms[0].text(value.real), self.forms[1].text(value.imag).lstrip() + "j"
+        real, imaginary = (
+            self.forms[0].text(value.real),
+            self.forms[1].text(value.imag).lstrip() + "j",
+        )
         return real + imaginary if imaginary[0] in "+-" else real + "+" + imaginary
 
     def _row(self, array: Any, indent: int) -> str:
@@ -169,7 +174,9 @@ class _Printer:
         if self._cut(len(array)):
             parts = [self.text(a, indent + 1) for a in array[: self.edge]]
             parts.append("...")
-            parts += [self.text(array[i], indent + 1) for i in range(len(array) - self.edge, len(array))]
+            parts += [
+                self.text(array[i], indent + 1) for i in range(len(array) - self.edge, len(array))
+            ]
         else:
             parts = [self.text(a, indent + 1) for a in array]
         return "[" + ("," + "\n" * (array.ndim - 1) + " " * (indent + 1)).join(parts) + "]"
@@ -177,7 +184,11 @@ class _Printer:
 
 def _origin(tensor: Tensor) -> str | None:
     """What the last suffix says about gradients."""
-    if tensor._base is not None and tensor._view_error is not None and tensor._generation != tensor._base._generation:
+    if (
+        tensor._base is not None
+        and tensor._view_error is not None
+        and tensor._generation != tensor._base._generation
+    ):
         return "grad_fn=<Invalid>"
     node = tensor.history()
     if node is not None:
@@ -191,7 +202,9 @@ def tensor_repr(tensor: Tensor, contents: str | None = None) -> str:
     Under a trace, where tensors have no values, the elements are left out.
     """
     kind = type(tensor)
-    plain = kind is Tensor or "_prints_as_tensor" in kind.__dict__  # a Parameter, but no subclass of it
+    plain = (
+        kind is Tensor or "_prints_as_tensor" in kind.__dict__
+    )  # a Parameter, but no subclass of it
     prefix = "tensor(" if plain else kind.__name__ + "("
     array = tensor._array
     indent = len(prefix)

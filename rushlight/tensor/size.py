@@ -7,6 +7,7 @@ from typing import Any, SupportsIndex
 
 from rushlight.core.shapes import size_of
 
+
 class Size(tuple[int, ...]):
     """The sizes of a tensor's dimensions: a tuple of ints with `numel()`. Parts and sums of it are Sizes too.
 
@@ -27,11 +28,15 @@ class Size(tuple[int, ...]):
         found: list[int] = []
         for i, n in enumerate(sizes):
             if isinstance(n, str) or not hasattr(n, "__index__"):
-                raise TypeError(f"torch.Size() takes an iterable of 'int' (item {i} is '{type(n).__name__}')")
+                raise TypeError(
+                    f"torch.Size() takes an iterable of 'int' (item {i} is '{type(n).__name__}')"
+                )
             try:
                 found.append(n.__index__())
             except TypeError:
-                raise TypeError(f"torch.Size() takes an iterable of 'int' (item {i} is '{type(n).__name__}')") from None
+                raise TypeError(
+                    f"torch.Size() takes an iterable of 'int' (item {i} is '{type(n).__name__}')"
+                ) from None
         return tuple.__new__(cls, found)
 
     def numel(self) -> int:
@@ -49,12 +54,16 @@ class Size(tuple[int, ...]):
 
     def __add__(self, other: Any) -> Size:
         if not isinstance(other, tuple):
-            raise TypeError(f"can only concatenate tuple (not {type(other).__name__}) to torch.Size")
+            raise TypeError(
+                f"can only concatenate tuple (not {type(other).__name__}) to torch.Size"
+            )
         return Size(tuple.__add__(self, other))
 
     def __radd__(self, other: Any) -> Size:
         if not isinstance(other, tuple):
-            raise TypeError(f"can only concatenate tuple (not {type(other).__name__}) to torch.Size")
+            raise TypeError(
+                f"can only concatenate tuple (not {type(other).__name__}) to torch.Size"
+            )
         return Size(tuple.__add__(other, self))
 
     def __mul__(self, times: Any) -> Size:

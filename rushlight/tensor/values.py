@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from rushlight.core.dtypes import BFLOAT16, FLOAT32, INTEGRAL
 from rushlight.core.shapes import broadcast
+from rushlight.core.sites import warn_user
 from rushlight.primitives.interpreter import slot
 from rushlight.tensor.tensor import Tensor, wrap
 
@@ -101,11 +101,15 @@ def array_protocol(self: Tensor, dtype: Any = None, copy: bool | None = None) ->
     if dtype is None or array.dtype == dtype:
         return array.copy() if copy else array.view()
     if copy is False:
-        raise ValueError(f"a tensor of dtype {array.dtype} can't become an array of dtype {dtype} without a copy")
+        raise ValueError(
+            f"a tensor of dtype {array.dtype} can't become an array of dtype {dtype} without a copy"
+        )
     return array.astype(dtype)
 
 
-def array_wrap(self: Tensor, array: Any, context: Any = None, return_scalar: bool = False) -> Tensor:
+def array_wrap(
+    self: Tensor, array: Any, context: Any = None, return_scalar: bool = False
+) -> Tensor:
     """What NumPy's functions call to give a tensor back for a tensor."""
     from rushlight.tensor.exchange import from_numpy
 
@@ -132,11 +136,9 @@ def _number(self: Tensor, reader: str) -> Any:
         )
     value = _plain(array).item()
     if self._requires_grad:
-        warnings.warn(
+        warn_user(
             "Converting a tensor with requires_grad=True to a scalar may lead to unexpected behavior.\nConsider using "
             f"tensor.detach() first: {reader} reads the value, and no gradient flows through it.",
-            UserWarning,
-            stacklevel=3,
         )
     return value
 
@@ -144,7 +146,9 @@ def _number(self: Tensor, reader: str) -> Any:
 def _real(value: Any, wanted: str) -> Any:
     if isinstance(value, complex):
         if value.imag != 0:
-            raise RuntimeError(f"value cannot be converted to type {wanted} without overflow: it is {value}")
+            raise RuntimeError(
+                f"value cannot be converted to type {wanted} without overflow: it is {value}"
+            )
         return value.real
     return value
 
@@ -191,7 +195,9 @@ def contains(self: Tensor, element: Any) -> bool:
         return bool(np.any(array == other))
     if isinstance(element, (bool, int, float, complex, np.generic)):
         return bool(np.any(array == element))
-    raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
+    raise RuntimeError(
+        f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}."
+    )
 
 
 #: What the package root ties onto Tensor.

@@ -16,7 +16,21 @@ torch = pytest.importorskip("torch", reason="PyTorch is the oracle")
 DTYPES = (
     "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128"
 ).split()
-SPECIAL = [0.0, -0.0, 1.0, -1.0, 2.5, 1e-5, 1e5, 123456.0, 1e9, 1e-30, math.inf, -math.inf, math.nan]
+SPECIAL = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    2.5,
+    1e-5,
+    1e5,
+    123456.0,
+    1e9,
+    1e-30,
+    math.inf,
+    -math.inf,
+    math.nan,
+]
 
 
 def both(values: np.ndarray, dtype: str) -> tuple[rushlight.Tensor, torch.Tensor]:
@@ -91,7 +105,9 @@ def test_options_mean_what_they_mean_in_torch(drawn: tuple[np.ndarray, str], opt
         rushlight.set_printoptions(profile="default")
 
 
-@pytest.mark.parametrize("shape", [(2000,), (50, 60), (7, 20, 30), (1, 1001), (3, 7, 2, 90), (1001, 1)])
+@pytest.mark.parametrize(
+    "shape", [(2000,), (50, 60), (7, 20, 30), (1, 1001), (3, 7, 2, 90), (1001, 1)]
+)
 @pytest.mark.parametrize("dtype", ["int64", "float32", "complex64", "bool"])
 def test_long_tensors_are_summarised(shape: tuple[int, ...], dtype: str) -> None:
     values = np.arange(math.prod(shape)).reshape(shape) * 0.5
