@@ -1,4 +1,6 @@
-"""Copies and casts: clone, detach, to and its short forms, and copy_, fill_, zero_ that overwrite a tensor."""
+"""Copies and casts: clone, detach, to and its short forms, and copy_, fill_, zero_ that overwrite a
+tensor.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,8 @@ ndarray = np.ndarray
 def clone(input: Array, *, memory_format: Any = None) -> Array:
     """A copy; the gradient flows through it to `input`.
 
-    `memory_format` is preserve_format (the default: dimensions keep their order in memory), contiguous_format,
-    channels_last or channels_last_3d.
+    `memory_format` is preserve_format (the default: dimensions keep their order in memory),
+    contiguous_format, channels_last or channels_last_3d.
 
     >>> import rushlight
     >>> x = rushlight.ones(2, requires_grad=True)
@@ -61,13 +63,13 @@ def clone_samples(make: Any) -> Iterator[Any]:
     yield Bad([1.0], raises=TypeError, says="argument 'input'")
 
 
-# -- cut from the graph -------------------------------------------------------------------------------------
+# -- cut from the graph ----------------------------------------------------------------------------
 
 
 @op(method=True, composite=True, differentiable=False)
 def detach(input: Array) -> Array:
-    """The same memory as a tensor that no gradient flows through: writes to one show in the other, and autograd
-    notices them.
+    """The same memory as a tensor that no gradient flows through: writes to one show in the other,
+    and autograd notices them.
 
     >>> import rushlight
     >>> x = rushlight.ones(2, requires_grad=True)
@@ -99,11 +101,13 @@ def detach_(self: Tensor) -> Tensor:
     return self
 
 
-# -- memory order -------------------------------------------------------------------------------------------
+# -- memory order ----------------------------------------------------------------------------------
 
 
 def _is_ordered(x: Any, wanted: Any) -> bool:
-    """Whether a tensor or array lies in memory as wanted; under a trace, whether it may be taken to."""
+    """Whether a tensor or array lies in memory as wanted; under a trace, whether it may be taken
+    to.
+    """
     array = x._array if isinstance(x, Tensor) else x
     order = memory_order(array, wanted)
     if isinstance(array, ndarray):
@@ -115,7 +119,9 @@ def _is_ordered(x: Any, wanted: Any) -> bool:
 
 @op(method=True, function=False, composite=True)
 def contiguous(input: Array, memory_format: Any = contiguous_format) -> Array:
-    """The tensor itself if its elements lie in memory in the order of their indices, else such a copy."""
+    """The tensor itself if its elements lie in memory in the order of their indices, else such a
+    copy.
+    """
     if memory_format is preserve_format and not _is_ordered(input, contiguous_format):
         raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
     return input if _is_ordered(input, memory_format) else clone(input, memory_format=memory_format)
@@ -128,7 +134,7 @@ def contiguous_samples(make: Any) -> Iterator[Any]:
     yield Bad(make(2), channels_last, raises=RuntimeError, says="required rank 4")
 
 
-# -- casts --------------------------------------------------------------------------------------------------
+# -- casts -----------------------------------------------------------------------------------------
 
 _NAMES = ("dtype", "device", "non_blocking", "copy", "memory_format", "other", "tensor")
 
@@ -138,8 +144,9 @@ def parse_arguments(
 ) -> tuple[dtypes.dtype | None, bool, Any]:
     """dtype, copy and memory format out of all forms of `to`.
 
-    `to(dtype, non_blocking, copy)`, `to(device, dtype, non_blocking, copy)`, `to(other, non_blocking, copy)`, each
-    with names, and `memory_format`. Raises TypeError for another form, RuntimeError for a device that is not here.
+    `to(dtype, non_blocking, copy)`, `to(device, dtype, non_blocking, copy)`, `to(other,
+    non_blocking, copy)`, each with names, and `memory_format`. Raises TypeError for another form,
+    RuntimeError for a device that is not here.
     """
     for name in kwargs:
         if name not in _NAMES:
@@ -162,12 +169,13 @@ def parse_arguments(
                 dtype = _once(dtype, rest.pop(0), "dtype")
         else:
             raise TypeError(
-                f"to() received an invalid combination of arguments: the first must be a dtype, a device or a Tensor, "
-                f"not {_kind(first)}"
+                "to() received an invalid combination of arguments: the first must be a dtype, a "
+                f"device or a Tensor, not {_kind(first)}"
             )
     if len(rest) > 2:
         raise TypeError(
-            f"to() received an invalid combination of arguments: {len(args)} positional ones are too many"
+            f"to() received an invalid combination of arguments: {len(args)} positional ones are "
+            "too many"
         )
     copy = rest[1] if len(rest) == 2 else kwargs.get("copy", False)
     order = kwargs.get("memory_format")
@@ -198,7 +206,7 @@ def _once(have: Any, value: Any, name: str) -> Any:
 
 
 def parse_to(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dtypes.dtype | None, Any]:
-    """dtype and memory format out of the arguments of `to`."""
+    """Dtype and memory format out of the arguments of `to`."""
     dtype, _, order = parse_arguments(args, kwargs)
     return dtype, order
 
@@ -216,28 +224,33 @@ def to_copy_gradient(grad: Array) -> Array:
 
 
 def converted(x: Any, dtype: Any, copy: bool = False, order: Any = None) -> Any:
-    """A tensor (or array) in a NumPy dtype and memory order; itself where nothing changes and no copy is asked."""
+    """A tensor (or array) in a NumPy dtype and memory order; itself where nothing changes and no
+    copy is asked.
+    """
     array = x._array if isinstance(x, Tensor) else x
     same = dtype is None or array.dtype == dtype
     if same and not copy and (order in (None, preserve_format) or _is_ordered(x, order)):
         return x
     if not same and array.dtype in COMPLEX and dtype not in COMPLEX and dtype != dtypes.BOOL:
         warn_user(
-            "Casting complex values to real discards the imaginary part: take .real or .abs() if that is what you want",
+            "Casting complex values to real discards the imaginary part: take .real or .abs() if "
+            "that is what you want",
         )
     return to_copy(x, array.dtype if dtype is None else dtype, order)
 
 
 def cast_to(x: Any, dtype: np.dtype[Any]) -> Any:
-    """A tensor (or array, in a gradient formula) in a NumPy dtype, with its gradient; itself if it has that."""
+    """A tensor (or array, in a gradient formula) in a NumPy dtype, with its gradient; itself if it
+    has that.
+    """
     return converted(x, dtype)
 
 
 def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """The tensor in another dtype: `to(dtype)`, `to(device)`, `to(device, dtype)`, `to(other)`.
 
-    It is the tensor itself where nothing changes, unless `copy=True`. `memory_format` asks for an order in memory.
-    Raises RuntimeError for any device but the CPU.
+    It is the tensor itself where nothing changes, unless `copy=True`. `memory_format` asks for an
+    order in memory. Raises RuntimeError for any device but the CPU.
 
     >>> import rushlight
     >>> rushlight.ones(2).to(rushlight.int64)
@@ -267,8 +280,9 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
     return converted(self, other._array.dtype)  # type: ignore[no-any-return]
 
 
-def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:  # noqa: A001
-    """The old name of the tensor's type, as 'torch.FloatTensor'; given a type or its name, the tensor cast to it.
+def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+    """The old name of the tensor's type, as 'torch.FloatTensor'; given a type or its name, the
+    tensor cast to it.
 
     >>> import rushlight
     >>> rushlight.ones(2).type()
@@ -294,7 +308,7 @@ def cuda(
     return self
 
 
-# -- overwriting --------------------------------------------------------------------------------------------
+# -- overwriting -----------------------------------------------------------------------------------
 
 
 @op(name="copy", function=False, inplace=True, node="CopyBackwards")
@@ -305,14 +319,16 @@ def copy(input: Array, src: Operand, non_blocking: bool = False) -> Array:
     if src.dtype != input.dtype:
         if src.dtype in COMPLEX and input.dtype not in COMPLEX:
             warn_user(
-                "Casting complex values to real discards the imaginary part: copy from src.real if that is meant",
+                "Casting complex values to real discards the imaginary part: copy from src.real if "
+                "that is meant",
             )
         src = as_dtype(src, input.dtype)
     if src.shape != input.shape:
         if not can_broadcast(src.shape, input.shape):
             shapes.broadcast(tuple(input.shape), tuple(src.shape))
             raise RuntimeError(
-                f"output with shape {list(input.shape)} doesn't match the broadcast shape of the source, {list(src.shape)}"
+                f"output with shape {list(input.shape)} doesn't match the broadcast shape of the "
+                f"source, {list(src.shape)}"
             )
         src = s.expand(src, shape=tuple(input.shape))
     return src
@@ -347,7 +363,9 @@ def _fill_name(node: Any = None) -> str:
 
 @op(function=False, method=False, inplace=True, node=_fill_name)
 def fill(input: Array, value: Operand) -> Array:
-    """`value`, a number or a 0-d tensor, everywhere. Raises RuntimeError where the number does not fit the dtype."""
+    """`value`, a number or a 0-d tensor, everywhere. Raises RuntimeError where the number does not
+    fit the dtype.
+    """
     if hasattr(value, "dtype"):
         if value.ndim:
             raise RuntimeError(
@@ -398,9 +416,10 @@ def set_data(self: Tensor, new_data: Tensor) -> None:
 METHODS: dict[str, Any] = {
     name: _short_form(name, dtype)
     for name, dtype in (
-        ("half", dtypes.float16), ("bfloat16", dtypes.bfloat16), ("float", dtypes.float32), ("double", dtypes.float64),
-        ("byte", dtypes.uint8), ("char", dtypes.int8), ("short", dtypes.int16), ("int", dtypes.int32),
-        ("long", dtypes.int64), ("bool", dtypes.bool_), ("cfloat", dtypes.complex64), ("cdouble", dtypes.complex128),
+        ("half", dtypes.float16), ("bfloat16", dtypes.bfloat16), ("float", dtypes.float32),
+        ("double", dtypes.float64), ("byte", dtypes.uint8), ("char", dtypes.int8),
+        ("short", dtypes.int16), ("int", dtypes.int32), ("long", dtypes.int64),
+        ("bool", dtypes.bool_), ("cfloat", dtypes.complex64), ("cdouble", dtypes.complex128),
     )
 }  # fmt: skip
 METHODS |= {

@@ -1,4 +1,6 @@
-"""Tensors made from a shape: filled with one number, counting, or spaced; and their `_like` and `new_` forms."""
+"""Tensors made from a shape: filled with one number, counting, or spaced; and their `_like` and
+`new_` forms.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ def _shape(size: tuple[Any, ...], caller: str) -> tuple[int, ...]:
     for n in shape:
         if n < 0:
             raise RuntimeError(
-                f"Trying to create tensor with negative dimension {n}: {caller} was given {list(shape)}"
+                f"Trying to create tensor with negative dimension {n}: {caller} was given "
+                f"{list(shape)}"
             )
     return shape
 
@@ -203,7 +206,8 @@ def empty_strided(size: Any, stride: Any, *, dtype: Any = None) -> Array:
     shape, strides = _listed(size, "empty_strided"), sequence((stride,))
     if len(shape) != len(strides):
         raise RuntimeError(
-            f"dimensionality of sizes ({len(shape)}) must match dimensionality of strides ({len(strides)})"
+            f"dimensionality of sizes ({len(shape)}) must match dimensionality of strides "
+            f"({len(strides)})"
         )
     if min(strides, default=0) < 0:
         raise RuntimeError(f"empty_strided: strides must not be negative: {list(strides)}")
@@ -217,14 +221,15 @@ def empty_strided_samples(make: Any) -> Iterator[Any]:
     yield Bad((2, 3), (1,), raises=RuntimeError, says="dimensionality of sizes")
 
 
-# -- complex numbers of two parts -----------------------------------------------------------------------------
+# -- complex numbers of two parts ------------------------------------------------------------------
 
 
 def _check_parts(a: Array, b: Array) -> None:
     if a.dtype not in (FLOAT32, FLOAT64) or b.dtype not in (FLOAT32, FLOAT64):
         raise RuntimeError(
             "Expected both inputs to be Half, Float or Double tensors but got "
-            f"{record.type_name(a.dtype)} and {record.type_name(b.dtype)} (there is no complex type for Half here)"
+            f"{record.type_name(a.dtype)} and {record.type_name(b.dtype)} (there is no complex "
+            "type for Half here)"
         )
     if a.dtype != b.dtype:
         raise RuntimeError(
@@ -288,7 +293,7 @@ def polar_gradient_angle(grad: Array, abs: Array, angle: Array) -> Array:
 polar.samples(complex_samples)
 
 
-# -- Tensor.new_* -------------------------------------------------------------------------------------------
+# -- Tensor.new_* ----------------------------------------------------------------------------------
 
 
 def _kept(input: Array, dtype: Any) -> Any:

@@ -26,9 +26,11 @@ _CHANNELS_LAST = {channels_last: 4, channels_last_3d: 5}
 
 
 def memory_order(x: Array, wanted: Any) -> tuple[int, ...] | None:
-    """The dimensions of `x` from slowest to fastest in memory, as `wanted` asks; None for their own order.
+    """The dimensions of `x` from slowest to fastest in memory, as `wanted` asks; None for their own
+    order.
 
-    Raises TypeError for what is no memory format, RuntimeError where the format does not suit the dimensions.
+    Raises TypeError for what is no memory format, RuntimeError where the format does not suit the
+    dimensions.
     """
     if wanted is None or wanted is preserve_format:
         return _present_order(x)
@@ -41,13 +43,16 @@ def memory_order(x: Array, wanted: Any) -> tuple[int, ...] | None:
     rank = _CHANNELS_LAST[wanted]
     if x.ndim != rank:
         raise RuntimeError(
-            f"required rank {rank} tensor to use {wanted!r} format, not one of shape {list(x.shape)}"
+            f"required rank {rank} tensor to use {wanted!r} format, not one of shape "
+            f"{list(x.shape)}"
         )
     return (0, *range(2, rank), 1)
 
 
 def _present_order(x: Array) -> tuple[int, ...] | None:
-    """The dimensions by falling strides; None where that is their own order, and for expanded arrays."""
+    """The dimensions by falling strides; None where that is their own order, and for expanded
+    arrays.
+    """
     if not isinstance(x, np.ndarray) or x.flags.c_contiguous or 0 in x.strides:
         return None
     order = tuple(sorted(range(x.ndim), key=lambda i: -x.strides[i]))

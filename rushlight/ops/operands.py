@@ -10,7 +10,7 @@ import numpy as np
 from rushlight.core import dtypes
 from rushlight.core.dtypes import BFLOAT16, BOOL, FLOATING, INEXACT, INTEGRAL
 from rushlight.primitives.structural import cast
-from rushlight.tensor.exchange import check_range
+from rushlight.tensor.nested import check_range
 from rushlight.tensor.promotion import result_dtype
 
 Array = Any

@@ -1,4 +1,6 @@
-"""Numbers in a row: arange, linspace, logspace; and the indices of a matrix's diagonal and triangles."""
+"""Numbers in a row: arange, linspace, logspace; and the indices of a matrix's diagonal and
+triangles.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rushlight.core import dtypes
-from rushlight.core.dtypes import COMPLEX, COMPLEX128, FLOATING, FLOAT64, INT64, INTEGRAL
+from rushlight.core.dtypes import COMPLEX, COMPLEX128, FLOAT64, FLOATING, INT64, INTEGRAL
 from rushlight.core.sites import warn_user
 from rushlight.ops.declare import Array, Bad, Operand, Sample, op
 from rushlight.ops.operands import to
@@ -23,7 +25,8 @@ def _plain(value: Any, caller: str, name: str) -> Any:
         return value
     if isinstance(value, complex):
         raise RuntimeError(
-            f"value cannot be converted to type double without overflow: {caller}() got {name}={value}"
+            f"value cannot be converted to type double without overflow: {caller}() got "
+            f"{name}={value}"
         )
     if hasattr(value, "item"):
         return value.item()
@@ -42,7 +45,7 @@ def _bounds(caller: str, start: Any, end: Any, step: Any) -> tuple[Any, Any, Any
 
 
 def _multiples(start: Any, step: Any, length: int, exact: bool) -> Array:
-    """start + step * (0, 1, ..., length - 1) in int64 or float64."""
+    """The numbers start + step * (0, 1, ..., length - 1) in int64 or float64."""
     numbers = s.iota(length=length, dtype=INT64 if exact else FLOAT64)
     if step != 1:
         numbers = p.mul(numbers, step)
@@ -56,7 +59,8 @@ def _check_range(start: Any, end: Any, step: Any) -> None:
         raise RuntimeError("step must be nonzero")
     if (end - start) * step < 0:
         raise RuntimeError(
-            f"upper bound and lower bound inconsistent with step sign: {step} leads from {start} away from {end}"
+            f"upper bound and lower bound inconsistent with step sign: {step} leads from {start} "
+            f"away from {end}"
         )
 
 
@@ -84,8 +88,8 @@ def _row(start: Any, end: Any, step: Any, dtype: Any, closed: bool, caller: str)
 def arange(start: Any = None, end: Any = None, step: Any = 1, *, dtype: Any = None) -> Array:
     """Numbers from `start` (0 if one argument is given) up to but without `end`, `step` apart.
 
-    Integers give int64, otherwise the default dtype. Raises RuntimeError for a step of zero and for bounds that the
-    step leads away from, NotImplementedError for bool and complex dtypes.
+    Integers give int64, otherwise the default dtype. Raises RuntimeError for a step of zero and for
+    bounds that the step leads away from, NotImplementedError for bool and complex dtypes.
 
     >>> import rushlight
     >>> rushlight.arange(1, 2.5, 0.5)
@@ -111,14 +115,15 @@ def arange_samples(make: Any) -> Iterator[Any]:
 def range_(start: Any = None, end: Any = None, step: Any = 1, *, dtype: Any = None) -> Array:
     """As `arange`, but `end` belongs to it. Deprecated: it warns; use `arange`."""
     warn_user(
-        "range is deprecated and will be removed in a future release because its behavior is inconsistent with Python's "
-        "range builtin. Instead, use arange, which produces values in [start, end).",
+        "range is deprecated and will be removed in a future release because its behavior is "
+        "inconsistent with Python's range builtin. Instead, use arange, which produces values in "
+        "[start, end).",
     )
     start, end, step = _bounds("range", start, end, step)
     return _row(start, end, step, dtype, True, "range")
 
 
-# -- a number of steps --------------------------------------------------------------------------------------
+# -- a number of steps -----------------------------------------------------------------------------
 
 
 def _steps(steps: Any) -> int:
@@ -144,13 +149,16 @@ def _end_dtype(ends: tuple[Any, ...], dtype: Any) -> Any:
 
 
 def _ends(caller: str, ends: tuple[Any, ...], wide: Any, dtype: Any) -> list[Any]:
-    """Start and end in the type that the row is computed in; integer rows run between whole numbers."""
+    """Start and end in the type that the row is computed in; integer rows run between whole
+    numbers.
+    """
     found = []
     for name, end in zip(("start", "end"), ends, strict=True):
         shape = getattr(end, "shape", ())
         if shape:
             raise RuntimeError(
-                f"{caller} only supports 0-dimensional start and end tensors, but got {name} with {len(shape)} dimension(s)."
+                f"{caller} only supports 0-dimensional start and end tensors, but got {name} with "
+                f"{len(shape)} dimension(s)."
             )
         if hasattr(end, "dtype"):
             found.append(to(to(end, dtype), wide))
@@ -160,7 +168,9 @@ def _ends(caller: str, ends: tuple[Any, ...], wide: Any, dtype: Any) -> list[Any
 
 
 def _spaced(caller: str, start: Any, end: Any, steps: Any, dtype: Any) -> Array:
-    """Evenly spaced numbers in float64 or complex128. Each half counts from its own end, so that both are exact."""
+    """Evenly spaced numbers in float64 or complex128. Each half counts from its own end, so that
+    both are exact.
+    """
     count = _steps(steps)
     wide = COMPLEX128 if dtype in COMPLEX else FLOAT64
     start, end = _ends(caller, (start, end), wide, dtype)
@@ -179,7 +189,8 @@ def _spaced(caller: str, start: Any, end: Any, steps: Any, dtype: Any) -> Array:
 def linspace(start: Operand, end: Operand, steps: int, *, dtype: Any = None) -> Array:
     """`steps` numbers from `start` to `end`, both included, evenly spaced.
 
-    `start` and `end` are numbers or 0-d tensors. Raises RuntimeError for a negative number of steps.
+    `start` and `end` are numbers or 0-d tensors. Raises RuntimeError for a negative number of
+    steps.
 
     >>> import rushlight
     >>> rushlight.linspace(0, 1, 5)
@@ -223,7 +234,7 @@ def logspace_samples(make: Any) -> Iterator[Any]:
     yield Bad(0, 1, -1, raises=RuntimeError, says="non-negative")
 
 
-# -- matrices -----------------------------------------------------------------------------------------------
+# -- matrices --------------------------------------------------------------------------------------
 
 
 def _side(value: Any, caller: str, name: str) -> int:
@@ -278,7 +289,8 @@ def _triangle(caller: str, row: Any, col: Any, offset: Any, upper: bool, dtype: 
 
 @op(factory=True, differentiable=False)
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None) -> Array:
-    """Rows and columns (a 2 x N tensor) of the places on and below a diagonal of a row x col matrix.
+    """Rows and columns (a 2 x N tensor) of the places on and below a diagonal of a row x col
+    matrix.
 
     >>> import rushlight
     >>> rushlight.tril_indices(2, 2)
@@ -290,7 +302,8 @@ def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None) -> A
 
 @op(factory=True, differentiable=False)
 def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None) -> Array:
-    """Rows and columns (a 2 x N tensor) of the places on and above a diagonal of a row x col matrix.
+    """Rows and columns (a 2 x N tensor) of the places on and above a diagonal of a row x col
+    matrix.
 
     >>> import rushlight
     >>> rushlight.triu_indices(2, 2)

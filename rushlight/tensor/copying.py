@@ -1,6 +1,7 @@
 """Copies of tensors by Python's protocols: `copy.copy`, `copy.deepcopy`, `pickle`.
 
-A pickled tensor names one function of this file and holds plain data: reading it runs no code but rushlight's.
+A pickled tensor names one function of this file and holds plain data: reading it runs no code but
+rushlight's.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def shallow_copy(self: Tensor) -> Tensor:
 
 
 def copied_memory(array: Any, memo: dict[int, Any]) -> Any:
-    """A copy of an array; arrays that share memory share it again among the copies made with one `memo`."""
+    """A copy of an array; arrays that share memory share it again among the copies made with one
+    `memo`.
+    """
     owner = memory_of(array)
     found = memo.get(id(owner))
     if found is None:
@@ -72,10 +75,12 @@ def deep_copy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     found = memo.get(id(self))
     if found is not None:
         return found  # type: ignore[no-any-return]
-    if not self.is_leaf:
+    node = self.grad_fn
+    if node is not None:
         raise RuntimeError(
-            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment: "
-            f"this one was made by {self.grad_fn.name()}. Copy tensor.detach(), or tensor.clone() to stay in the graph"  # type: ignore[union-attr]
+            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+            f"protocol at the moment: this one was made by {node.name()}. Copy tensor.detach(), or "
+            "use tensor.clone() to stay in the graph"
         )
     made = _like(self, copied_memory(values(self, "deepcopy"), memo))
     memo[id(self)] = made
@@ -86,11 +91,13 @@ def deep_copy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     return made
 
 
-# -- pickle -------------------------------------------------------------------------------------------------
+# -- pickle ----------------------------------------------------------------------------------------
 
 
 def reduce_tensor(self: Tensor, protocol: Any) -> Any:
-    """What pickle stores: dtype, shape, order in memory, bytes, requires_grad; and the user's attributes."""
+    """What pickle stores: dtype, shape, order in memory, bytes, requires_grad; and the user's
+    attributes.
+    """
     array = values(self, "pickle")
     order = tuple(sorted(range(array.ndim), key=lambda i: -array.strides[i]))
     lined = np.ascontiguousarray(array.transpose(order))

@@ -1,44 +1,45 @@
-"""Tensors made from what Python and NumPy hold: nested lists, numbers, arrays, buffers, DLPack capsules.
+"""Tensors made from what Python and NumPy hold: nested lists, numbers, arrays, buffers, DLPack
+capsules.
 
-`tensor` always copies; `from_numpy`, `frombuffer` and `from_dlpack` share memory; `as_tensor` and `asarray` share
-where they can.
+`tensor` always copies; `from_numpy`, `frombuffer` and `from_dlpack` share memory; `as_tensor` and
+`asarray` share where they can.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from rushlight.core import dtypes
-from rushlight.core.dtypes import BFLOAT16, BOOL, COMPLEX, INEXACT, INT64
-from rushlight.core.floating import quiet, restore
+from rushlight.core.dtypes import BFLOAT16, INEXACT
 from rushlight.core.sites import warn_user
 from rushlight.primitives import structural
 from rushlight.tensor.device import check_available
-from rushlight.tensor.promotion import promote_dtypes
+from rushlight.tensor.nested import array_of
 from rushlight.tensor.tensor import Tensor, wrap
 from rushlight.tensor.values import values
 
 ndarray = np.ndarray
 
-_NUMBERS = frozenset((bool, int, float, complex))
 _SUPPORTED = (
-    "float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint64, uint32, uint16, uint8, and "
-    "bool"
+    "float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint64, uint32, "
+    "uint16, uint8, and bool"
 )
 
 
 def checked_dtype(dtype: Any, caller: str) -> Any:
-    """The NumPy dtype behind a `dtype=` argument, None for None; TypeError for anything that is no dtype."""
+    """The NumPy dtype behind a `dtype=` argument, None for None; TypeError for anything that is no
+    dtype.
+    """
     if dtype is None:
         return None
     try:
         return dtypes.to_numpy(dtype)
     except TypeError:
         raise TypeError(
-            f"{caller}(): argument 'dtype' must be torch.dtype (as rushlight.float32), not {type(dtype).__name__}"
+            f"{caller}(): argument 'dtype' must be torch.dtype (as rushlight.float32), not "
+            f"{type(dtype).__name__}"
         ) from None
 
 
@@ -46,8 +47,8 @@ def finished(tensor: Tensor, requires_grad: bool, pin_memory: bool = False) -> T
     """A new tensor with the flags its maker was asked for."""
     if pin_memory:
         raise RuntimeError(
-            "Cannot access accelerator device when none is available: pin_memory=True serves copies to a GPU, and "
-            "tensors here live on the CPU"
+            "Cannot access accelerator device when none is available: pin_memory=True serves "
+            "copies to a GPU, and tensors here live on the CPU"
         )
     if requires_grad:
         if tensor._array.dtype not in INEXACT:
@@ -58,194 +59,7 @@ def finished(tensor: Tensor, requires_grad: bool, pin_memory: bool = False) -> T
     return tensor
 
 
-# -- nested data --------------------------------------------------------------------------------------------
-
-
-def _shape_of(data: Any) -> tuple[int, ...]:
-    """The shape that nested data has, judged by the first item of each level."""
-    shape: list[int] = []
-    while True:
-        if isinstance(data, ndarray):
-            return (*shape, *data.shape)
-        if isinstance(data, (str, bytes)) or not _is_sequence(data):
-            if isinstance(data, str) and shape:
-                raise ValueError(f"too many dimensions 'str': {data!r} is no number")
-            return tuple(shape)
-        shape.append(len(data))
-        if len(shape) > 64:
-            raise ValueError("too many dimensions: a tensor has at most 64")
-        if not len(data):
-            return tuple(shape)
-        data = data[0]
-
-
-def _is_sequence(data: Any) -> bool:
-    if isinstance(data, (list, tuple, range)):
-        return True
-    if isinstance(data, (Tensor, np.generic)) or hasattr(data, "keys"):
-        return False
-    return hasattr(data, "__getitem__") and hasattr(data, "__len__")
-
-
-def _gather(
-    data: Any, shape: tuple[int, ...], depth: int, leaves: list[Any], kinds: set[type]
-) -> None:
-    """Appends the leaves of nested data in order, and their types; errors where levels do not match `shape`."""
-    if depth == len(shape):
-        if isinstance(data, (list, tuple)):
-            raise TypeError(
-                f"'{type(data).__name__}' object cannot be interpreted as a number: the first items of this level are "
-                f"numbers (dim {depth}), so all must be"
-            )
-        leaves.append(data)
-        kinds.add(type(data))
-        return
-    if not _is_sequence(data) or isinstance(data, str):
-        if isinstance(data, str):
-            raise TypeError("new(): invalid data type 'str'")
-        raise TypeError(
-            f"not a sequence: found {type(data).__name__} at dim {depth}, where items of length {shape[depth]} are"
-        )
-    if len(data) != shape[depth]:
-        raise ValueError(
-            f"expected sequence of length {shape[depth]} at dim {depth} (got {len(data)})"
-        )
-    if depth + 1 == len(shape) and isinstance(data, (list, tuple)):
-        inner = set(map(type, data))
-        if inner <= _NUMBERS:
-            leaves.extend(data)
-            kinds |= inner
-            return
-    for part in data:
-        _gather(part, shape, depth + 1, leaves, kinds)
-
-
-def _leaf_dtype(leaf: Any) -> Any:
-    """The dtype that one leaf asks for; TypeError or RuntimeError for what is no number."""
-    kind = type(leaf)
-    if isinstance(leaf, (Tensor, ndarray)):
-        return leaf._array.dtype if isinstance(leaf, Tensor) else dtypes.of_numpy(leaf.dtype).numpy
-    if isinstance(leaf, np.generic):
-        return dtypes.of_numpy(leaf.dtype).numpy
-    return _kind_dtype(kind, leaf)
-
-
-def _kind_dtype(kind: type, leaf: Any = None) -> Any:
-    if issubclass(kind, bool):
-        return BOOL
-    if issubclass(kind, int):
-        return INT64
-    if issubclass(kind, float):
-        return dtypes.get_default_dtype().numpy
-    if issubclass(kind, complex):
-        return dtypes.get_default_dtype().to_complex().numpy
-    if issubclass(kind, str):
-        raise TypeError("new(): invalid data type 'str'")
-    if hasattr(kind, "__index__"):
-        return INT64
-    if hasattr(kind, "__float__"):
-        return dtypes.get_default_dtype().numpy
-    raise RuntimeError(f"Could not infer dtype of {kind.__name__}")
-
-
-def _inferred(leaves: list[Any], kinds: set[type]) -> Any:
-    found: Any = None
-    wanted = (_kind_dtype(k) for k in kinds) if kinds <= _NUMBERS else map(_leaf_dtype, leaves)
-    for dtype in wanted:
-        found = dtype if found is None or found is dtype else promote_dtypes(found, dtype)
-    return dtypes.get_default_dtype().numpy if found is None else found
-
-
-def check_range(numbers: Any, target: np.dtype[Any]) -> None:
-    """RuntimeError where a number does not fit the integer dtype; negatives may wrap in an unsigned one."""
-    limits = np.iinfo(target)
-    low = -int(limits.max) if target.kind == "u" else int(limits.min)
-    for number in numbers:
-        if isinstance(number, complex):
-            if number.imag != 0:
-                raise RuntimeError(
-                    f"value cannot be converted to type {target.name} without overflow: {number} is complex"
-                )
-            number = number.real
-        if not math.isfinite(number) or not low <= int(number) <= int(limits.max):
-            raise RuntimeError(
-                f"value cannot be converted to type {target.name} without overflow: {number!r} is not in "
-                f"[{int(limits.min)}, {int(limits.max)}]"
-            )
-
-
-def number_array(leaves: list[Any], target: np.dtype[Any]) -> Any:
-    """A 1-d array of plain Python numbers in `target`, with torch's errors for those that do not fit."""
-    if target.kind in "iu":
-        for leaf in leaves:
-            if isinstance(leaf, complex):
-                raise TypeError(f"{leaf!r} is complex: it can't be stored as {target.name}")
-        try:
-            array = np.array([int(v) for v in leaves], np.int64)
-        except (OverflowError, ValueError):
-            if target.name == "uint64":
-                check_range(leaves, target)
-                return np.array([int(v) % 2**64 for v in leaves], np.uint64)
-            if any(isinstance(v, int) and abs(v) >= 2**63 for v in leaves):
-                raise ValueError(
-                    "Overflow when unpacking long long: an int of the data needs more than 64 bits"
-                ) from None
-            check_range(leaves, target)
-            raise
-        if target is not INT64:
-            limits = np.iinfo(target)
-            low = -int(limits.max) if target.kind == "u" else int(limits.min)
-            if array.size and (int(array.min()) < low or int(array.max()) > int(limits.max)):
-                check_range(leaves, target)
-        return array.astype(target)
-    if target == BOOL:
-        return np.array([bool(v) for v in leaves], BOOL)
-    if target not in COMPLEX and any(type(v) is complex for v in leaves):
-        raise TypeError(
-            f"must be real number, not complex: complex data needs a complex dtype, not {target.name}"
-        )
-    return np.array(leaves, np.complex128 if target in COMPLEX else np.float64).astype(target)
-
-
-def array_of(data: Any, target: Any = None) -> Any:
-    """A new array of nested sequences, numbers, arrays and tensors, in `target` or the dtype they suggest."""
-    shape = _shape_of(data)
-    leaves: list[Any] = []
-    kinds: set[type] = set()
-    _gather(data, shape, 0, leaves, kinds)
-    dtype = _inferred(leaves, kinds) if target is None or not kinds <= _NUMBERS else target
-    if target is not None:
-        dtype = target
-    if not kinds <= _NUMBERS:
-        leaves = [_python_number(leaf) for leaf in leaves]
-    token = quiet()
-    try:
-        return number_array(leaves, dtype).reshape(shape)
-    finally:
-        restore(token)
-
-
-def _python_number(leaf: Any) -> Any:
-    if type(leaf) in _NUMBERS:
-        return leaf
-    if isinstance(leaf, Tensor):
-        if leaf._array.size != 1:
-            raise ValueError(
-                f"only one element tensors can be converted to Python scalars, not one of shape {list(leaf.shape)}"
-            )
-        return (
-            values(leaf, "tensor()").reshape(()).tolist()
-            if leaf._array.dtype != BFLOAT16
-            else float(leaf._array.reshape(()))
-        )
-    if isinstance(leaf, np.generic):
-        return leaf.item() if leaf.dtype != BFLOAT16 else float(leaf)
-    if isinstance(leaf, ndarray):
-        return leaf.item()
-    return leaf.__index__() if hasattr(leaf, "__index__") else float(leaf)
-
-
-# -- public makers ------------------------------------------------------------------------------------------
+# -- public makers ---------------------------------------------------------------------------------
 
 
 def tensor(
@@ -256,13 +70,14 @@ def tensor(
     requires_grad: bool = False,
     pin_memory: bool = False,
 ) -> Tensor:
-    """A new leaf tensor with a copy of `data`: a number, nested sequences of numbers, an array, a tensor.
+    """A new leaf tensor with a copy of `data`: a number, nested sequences of numbers, an array, a
+    tensor.
 
-    Without `dtype`, bools give bool, ints int64, floats the default dtype, complex numbers its complex type, mixtures
-    the promoted type, arrays and tensors their own.
+    Without `dtype`, bools give bool, ints int64, floats the default dtype, complex numbers its
+    complex type, mixtures the promoted type, arrays and tensors their own.
 
-    Raises ValueError where nested sequences have unequal lengths, TypeError for data that are no numbers,
-    RuntimeError for numbers that do not fit an integer `dtype`.
+    Raises ValueError where nested sequences have unequal lengths, TypeError for data that are no
+    numbers, RuntimeError for numbers that do not fit an integer `dtype`.
 
     >>> import rushlight
     >>> rushlight.tensor([[1, 2], [3, 4.5]])
@@ -273,8 +88,9 @@ def tensor(
     target = checked_dtype(dtype, "tensor")
     if isinstance(data, Tensor):
         warn_user(
-            "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
-            "sourceTensor.detach().clone().requires_grad_(True), rather than rushlight.tensor(sourceTensor).",
+            "To copy construct from a tensor, it is recommended to use "
+            "sourceTensor.detach().clone() or sourceTensor.detach().clone().requires_grad_(True), "
+            "rather than rushlight.tensor(sourceTensor).",
         )
         array = data._array
         array = (
@@ -288,15 +104,17 @@ def tensor(
     else:
         if isinstance(data, (list, tuple)) and data and isinstance(data[0], ndarray):
             warn_user(
-                "Creating a tensor from a list of numpy.ndarrays is extremely slow. Please consider converting the list "
-                "to a single numpy.ndarray with numpy.array() before converting to a tensor.",
+                "Creating a tensor from a list of numpy.ndarrays is extremely slow. Please "
+                "consider converting the list to a single numpy.ndarray with numpy.array() before "
+                "converting to a tensor.",
             )
         array = array_of(data, target)
     return finished(wrap(array), requires_grad, pin_memory)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """`data` as a tensor, without a copy where that is possible: a tensor itself, an array's memory.
+    """`data` as a tensor, without a copy where that is possible: a tensor itself, an array's
+    memory.
 
     Gradients flow through it where `data` is a tensor. Raises as `tensor` and `from_numpy` do.
     """
@@ -324,7 +142,9 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
 
 class _Foreign:
-    """Keeps memory alive that is not ours, and ends the chain by which a tensor finds the start of its memory."""
+    """Keeps memory alive that is not ours, and ends the chain by which a tensor finds the start of
+    its memory.
+    """
 
     __slots__ = ("__array_interface__", "owner")
 
@@ -337,22 +157,24 @@ def _checked_array(array: Any) -> Any:
     if array.dtype not in dtypes._OF_NUMPY:
         if array.dtype.newbyteorder("=") in dtypes._OF_NUMPY:
             raise ValueError(
-                "given numpy array has byte order different from the native byte order. Conversion between byte orders "
-                "is currently not supported: use array.astype(array.dtype.newbyteorder('='))"
+                "given numpy array has byte order different from the native byte order. Conversion "
+                "between byte orders is currently not supported: use "
+                "array.astype(array.dtype.newbyteorder('='))"
             )
         name = getattr(array.dtype.type, "__name__", str(array.dtype))
         raise TypeError(
-            f"can't convert np.ndarray of type numpy.{name}. The only supported types are: {_SUPPORTED}."
+            f"can't convert np.ndarray of type numpy.{name}. The only supported types are: "
+            f"{_SUPPORTED}."
         )
     if any(s < 0 for s in array.strides):
         raise ValueError(
-            "At least one stride in the given numpy array is negative, and tensors with negative strides are not "
-            "currently supported: give array.copy()"
+            "At least one stride in the given numpy array is negative, and tensors with negative "
+            "strides are not currently supported: give array.copy()"
         )
     if array.size and any(s % array.dtype.itemsize for s in array.strides):
         raise ValueError(
-            "given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate the "
-            "memory."
+            "given numpy array strides not a multiple of the element byte size. Copy the numpy "
+            "array to reallocate the memory."
         )
     return array
 
@@ -360,9 +182,9 @@ def _checked_array(array: Any) -> Any:
 def from_numpy(ndarray: Any) -> Tensor:
     """A tensor that looks at the memory of a NumPy array: a change of one shows in the other.
 
-    Raises TypeError for anything but an array, and for element types that tensors do not have; ValueError for
-    negative strides and foreign byte order. An array that may not be written gives a warning and a tensor that
-    refuses to be written.
+    Raises TypeError for anything but an array, and for element types that tensors do not have;
+    ValueError for negative strides and foreign byte order. An array that may not be written gives a
+    warning and a tensor that refuses to be written.
 
     >>> import numpy, rushlight
     >>> a = numpy.zeros(2)
@@ -380,8 +202,9 @@ def from_numpy(ndarray: Any) -> Tensor:
     array = _checked_array(ndarray)
     if not array.flags.writeable:
         warn_user(
-            "The given NumPy array is not writable: writing to the tensor will raise RuntimeError. You may want to copy "
-            "the array, or make it writable, before converting it to a tensor.",
+            "The given NumPy array is not writable: writing to the tensor will raise RuntimeError. "
+            "You may want to copy the array, or make it writable, before converting it to a "
+            "tensor.",
         )
     return wrap(np.asarray(_Foreign(array)) if array.dtype != BFLOAT16 else array.view(np.ndarray))
 
@@ -395,8 +218,8 @@ def _share_buffer(buffer: Any, caller: str) -> Any:
         ) from None
     if view.readonly:
         warn_user(
-            f"{caller}: the given buffer is not writable: writing to the tensor will raise RuntimeError. You may want to "
-            "copy the buffer, as bytearray(buffer), first.",
+            f"{caller}: the given buffer is not writable: writing to the tensor will raise "
+            "RuntimeError. You may want to copy the buffer, as bytearray(buffer), first.",
         )
     return view
 
@@ -404,10 +227,11 @@ def _share_buffer(buffer: Any, caller: str) -> Any:
 def frombuffer(
     buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False
 ) -> Tensor:
-    """A 1-d tensor that looks at the bytes of an object with Python's buffer protocol, such as a bytearray.
+    """A 1-d tensor that looks at the bytes of an object with Python's buffer protocol, such as a
+    bytearray.
 
-    `offset` bytes are passed over; `count` elements are taken, all by default. Raises ValueError where they do not
-    fit the buffer.
+    `offset` bytes are passed over; `count` elements are taken, all by default. Raises ValueError
+    where they do not fit the buffer.
 
     >>> import rushlight
     >>> rushlight.frombuffer(bytearray([1, 0, 2, 0]), dtype=rushlight.int16)
@@ -424,19 +248,20 @@ def frombuffer(
         raise ValueError(f"both buffer length ({length}) and count ({count}) must not be 0")
     if not 0 <= offset < length:
         raise ValueError(
-            f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({length} bytes) minus 1"
+            f"offset ({offset} bytes) must be non-negative and no greater than buffer length "
+            f"({length} bytes) minus 1"
         )
     if count < 0:
         if (length - offset) % size:
             raise ValueError(
-                f"buffer length ({length - offset} bytes) after offset ({offset} bytes) must be a multiple of element "
-                f"size ({size})"
+                f"buffer length ({length - offset} bytes) after offset ({offset} bytes) must be a "
+                f"multiple of element size ({size})"
             )
         count = (length - offset) // size
     elif count * size > length - offset:
         raise ValueError(
-            f"requested buffer length ({count} * {size} bytes) after offset ({offset} bytes) must not be greater than "
-            f"actual buffer length ({length} bytes)"
+            f"requested buffer length ({count} * {size} bytes) after offset ({offset} bytes) must "
+            f"not be greater than actual buffer length ({length} bytes)"
         )
     return finished(wrap(np.frombuffer(view, target, count, offset)), requires_grad)
 
@@ -449,10 +274,11 @@ def asarray(
     copy: bool | None = None,
     requires_grad: bool | None = None,
 ) -> Tensor:
-    """`obj` (tensor, array, buffer, number, nested sequence) as a tensor, sharing memory where it can.
+    """`obj` (tensor, array, buffer, number, nested sequence) as a tensor, sharing memory where it
+    can.
 
-    `copy=True` always copies; `copy=False` raises ValueError where sharing is impossible. Without `requires_grad` a
-    tensor keeps its own.
+    `copy=True` always copies; `copy=False` raises ValueError where sharing is impossible. Without
+    `requires_grad` a tensor keeps its own.
     """
     check_available(device)
     target = checked_dtype(dtype, "asarray")
@@ -467,7 +293,8 @@ def asarray(
     else:
         if copy is False:
             raise ValueError(
-                f"can't alias arbitrary sequence into a tensor: {type(obj).__name__} has no memory to share"
+                f"can't alias arbitrary sequence into a tensor: {type(obj).__name__} has no memory "
+                "to share"
             )
         made = np.array(obj) if isinstance(obj, np.generic) else array_of(obj, target)
         return finished(
@@ -495,7 +322,7 @@ def _has_buffer(obj: Any) -> bool:
     return True
 
 
-# -- DLPack -------------------------------------------------------------------------------------------------
+# -- DLPack ----------------------------------------------------------------------------------------
 
 
 class _Capsule:
@@ -512,7 +339,8 @@ class _Capsule:
 
 
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """A tensor that looks at the memory of another library's array, or of a DLPack capsule, on the CPU.
+    """A tensor that looks at the memory of another library's array, or of a DLPack capsule, on the
+    CPU.
 
     Raises RuntimeError for objects without `__dlpack__`, BufferError where the exporter refuses.
     """
@@ -525,7 +353,8 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
         array = np.from_dlpack(_Capsule(ext_tensor))
     else:
         raise RuntimeError(
-            f"from_dlpack received an invalid capsule: {type(ext_tensor).__name__} has no __dlpack__ method"
+            f"from_dlpack received an invalid capsule: {type(ext_tensor).__name__} has no "
+            "__dlpack__ method"
         )
     if copy:
         return wrap(array.copy())
@@ -566,7 +395,7 @@ def to_dlpack(tensor: Tensor) -> Any:
     return dlpack(tensor)
 
 
-# -- Tensor.new_tensor, and questions about tensors -----------------------------------------------------------
+# -- Tensor.new_tensor, and questions about tensors ------------------------------------------------
 
 
 def new_tensor(
@@ -590,7 +419,8 @@ def _question(name: str, about: str) -> Any:
     def ask(input: Tensor) -> Any:
         if not isinstance(input, Tensor):
             raise TypeError(
-                f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
+                f"{name}(): argument 'input' (position 1) must be Tensor, not "
+                f"{type(input).__name__}"
             )
         return getattr(input, name)()
 

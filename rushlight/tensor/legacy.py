@@ -1,6 +1,7 @@
 """The constructors of old: `Tensor(2, 3)`, `FloatTensor([1, 2])`, `isinstance(x, LongTensor)`.
 
-Ints (or a Size) are sizes, whose elements are not set; a sequence is data. New code uses `rushlight.tensor` and
+Ints (or a Size) are sizes, whose elements are not set; a sequence is data. New code uses
+`rushlight.tensor` and
 `rushlight.zeros`.
 """
 
@@ -13,8 +14,8 @@ import numpy as np
 from rushlight.core import dtypes
 from rushlight.tensor import tensor as tensor_module
 from rushlight.tensor.device import device as Device
-from rushlight.tensor.exchange import array_of
 from rushlight.tensor.memory import UntypedStorage
+from rushlight.tensor.nested import array_of
 from rushlight.tensor.size import Size
 from rushlight.tensor.tensor import Tensor, alias, wrap
 
@@ -27,7 +28,8 @@ def construct(
     place = kwargs.pop("device", None)
     if place is not None and Device(place).type != "cpu":
         raise RuntimeError(
-            f"legacy constructor expects device type: cpu but device type: {Device(place).type} was passed"
+            f"legacy constructor expects device type: cpu but device type: {Device(place).type} "
+            "was passed"
         )
     if "size" in kwargs:
         args = (Size(kwargs.pop("size")), *args)
@@ -35,7 +37,8 @@ def construct(
         args = (kwargs.pop("data"), *args)
     if kwargs:
         raise TypeError(
-            f"new() received an invalid combination of arguments: '{next(iter(kwargs))}' is none of them"
+            f"new() received an invalid combination of arguments: '{next(iter(kwargs))}' is none "
+            "of them"
         )
     if not args:
         return wrap(np.empty(0, dtype))
@@ -47,8 +50,8 @@ def construct(
     for i, n in enumerate(shape):
         if not _is_size(n):
             raise TypeError(
-                f"new(): argument 'size' failed to unpack the object at pos {i + 1}: it must be an int, not "
-                f"{type(n).__name__}"
+                f"new(): argument 'size' failed to unpack the object at pos {i + 1}: it must be an "
+                f"int, not {type(n).__name__}"
             )
         sizes.append(n.__index__())
     if min(sizes, default=0) < 0:
@@ -64,7 +67,8 @@ def _from_data(dtype: Any, data: Any, strict: bool) -> Tensor:
     if isinstance(data, Tensor):
         if strict and data._array.dtype != dtype:
             raise TypeError(
-                f"expected a tensor of dtype {dtypes.of_numpy(dtype)!r} (got {data.dtype!r}): use tensor.to(dtype)"
+                f"expected a tensor of dtype {dtypes.of_numpy(dtype)!r} (got {data.dtype!r}): use "
+                "tensor.to(dtype)"
             )
         return alias(data)
     if isinstance(data, UntypedStorage):
@@ -79,7 +83,9 @@ def _from_data(dtype: Any, data: Any, strict: bool) -> Tensor:
 
 
 class TensorType:
-    """An old type of tensors, such as `rushlight.FloatTensor`: a constructor that `isinstance` understands."""
+    """An old type of tensors, such as `rushlight.FloatTensor`: a constructor that `isinstance`
+    understands.
+    """
 
     is_cuda = False
 
@@ -104,8 +110,8 @@ TYPES = {
     name + "Tensor": TensorType(name + "Tensor", dtype)
     for name, dtype in (
         ("Float", dtypes.float32), ("Double", dtypes.float64), ("Half", dtypes.float16),
-        ("BFloat16", dtypes.bfloat16), ("Byte", dtypes.uint8), ("Char", dtypes.int8), ("Short", dtypes.int16),
-        ("Int", dtypes.int32), ("Long", dtypes.int64), ("Bool", dtypes.bool_),
+        ("BFloat16", dtypes.bfloat16), ("Byte", dtypes.uint8), ("Char", dtypes.int8),
+        ("Short", dtypes.int16), ("Int", dtypes.int32), ("Long", dtypes.int64), ("Bool", dtypes.bool_),
     )
 }  # fmt: skip
 globals().update(TYPES)  # pickle finds them here by name

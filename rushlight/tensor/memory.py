@@ -1,7 +1,7 @@
 """The memory beneath tensors: storage objects, resize_, set_, shared memory.
 
-NumPy's arrays can't grow in place. So where PyTorch grows a storage that views share, here the tensor that was
-resized moves to new memory, and its former views keep the old.
+NumPy's arrays can't grow in place. So where PyTorch grows a storage that views share, here the
+tensor that was resized moves to new memory, and its former views keep the old.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def _bytes_of(array: Any) -> Any:
 def _strided(
     memory: Any, dtype: Any, offset: int, shape: Sequence[int], strides: Sequence[int]
 ) -> Any:
-    """An array into bytes; offset and strides count elements. RuntimeError where it leaves the memory."""
+    """An array into bytes; offset and strides count elements. RuntimeError where it leaves the
+    memory.
+    """
     span = (
         0
         if not size_of(shape)
@@ -47,8 +49,9 @@ def _strided(
     needed = (offset + span) * dtype.itemsize
     if offset < 0 or needed > memory.size:
         raise RuntimeError(
-            f"setStorage: sizes {list(shape)}, strides {list(strides)}, storage offset {offset} and itemsize "
-            f"{dtype.itemsize} need {needed} bytes, which are out of bounds for storage of size {memory.size}"
+            f"setStorage: sizes {list(shape)}, strides {list(strides)}, storage offset {offset} "
+            f"and itemsize {dtype.itemsize} need {needed} bytes, which are out of bounds for "
+            f"storage of size {memory.size}"
         )
     start = memory[offset * dtype.itemsize : (offset + span) * dtype.itemsize].view(dtype)
     return np.lib.stride_tricks.as_strided(
@@ -101,7 +104,9 @@ class UntypedStorage:
         return is_shared_memory(self._memory)
 
     def resize_(self, size: int) -> UntypedStorage:
-        """Gives this storage object another size; what fits of the content stays. Tensors keep the memory they had."""
+        """Gives this storage object another size; what fits of the content stays. Tensors keep the
+        memory they had.
+        """
         wanted = size * self._dtype.itemsize
         old = self._memory
         if wanted != old.size:
@@ -212,7 +217,7 @@ def is_storage(obj: Any) -> bool:
     return isinstance(obj, UntypedStorage)
 
 
-# -- tensors that change their memory -------------------------------------------------------------------------
+# -- tensors that change their memory --------------------------------------------------------------
 
 
 def _sizes(size: tuple[Any, ...], caller: str) -> tuple[int, ...]:
@@ -227,8 +232,8 @@ def _sizes(size: tuple[Any, ...], caller: str) -> tuple[int, ...]:
 def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
     """Gives the tensor another size in place: the first elements of its memory, contiguous.
 
-    Where it grows beyond its memory it moves to new memory, with zeros behind the old elements. Raises RuntimeError
-    for a tensor that requires a gradient.
+    Where it grows beyond its memory it moves to new memory, with zeros behind the old elements.
+    Raises RuntimeError for a tensor that requires a gradient.
 
     >>> import rushlight
     >>> rushlight.arange(4).resize_(2, 3)
@@ -265,10 +270,11 @@ def set_(
     size: Sequence[int] | None = None,
     stride: Sequence[int] | None = None,
 ) -> Tensor:
-    """Makes the tensor look at the memory of another tensor or of a storage; without a source, at nothing.
+    """Makes the tensor look at the memory of another tensor or of a storage; without a source, at
+    nothing.
 
-    Raises RuntimeError for a source of another dtype, for a window outside of the memory, and for a leaf that requires
-    a gradient.
+    Raises RuntimeError for a source of another dtype, for a window outside of the memory, and for a
+    leaf that requires a gradient.
     """
     if self._requires_grad and self.history() is None:
         raise RuntimeError(
@@ -298,7 +304,8 @@ def set_(
             strides = contiguous_strides(shape) if stride is None else tuple(stride)
             if len(strides) != len(shape):
                 raise RuntimeError(
-                    f"unequal size length ({len(shape)}) and stride length ({len(strides)}): {shape}, {strides}"
+                    f"unequal size length ({len(shape)}) and stride length ({len(strides)}): "
+                    f"{shape}, {strides}"
                 )
             self._array = _strided(memory, dtype, storage_offset or 0, shape, strides)
     note_write(self, "set_")
@@ -319,7 +326,8 @@ def is_shared(self: Tensor) -> bool:
 
 
 def share_memory_(self: Tensor) -> Tensor:
-    """Moves the elements to memory that processes forked later share with this one, and returns the tensor.
+    """Moves the elements to memory that processes forked later share with this one, and returns the
+    tensor.
 
     Views made before keep the old memory.
     """
@@ -336,8 +344,8 @@ def share_memory_(self: Tensor) -> Tensor:
 def pin_memory(self: Tensor, device: Any = None) -> Tensor:
     """RuntimeError: pinned memory serves copies to a GPU, and there is none."""
     raise RuntimeError(
-        "Cannot access accelerator device when none is available: pinned memory serves copies to a GPU, and tensors "
-        "here live on the CPU"
+        "Cannot access accelerator device when none is available: pinned memory serves copies to a "
+        "GPU, and tensors here live on the CPU"
     )
 
 

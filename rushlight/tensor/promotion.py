@@ -1,7 +1,8 @@
 """PyTorch's type promotion, on arrays and Python numbers.
 
-Operands fall in three ranks: tensors with dimensions, 0-d tensors, Python numbers. A lower rank changes the
-result's dtype only if its category (bool < integer < floating < complex) is higher than that of all ranks above.
+Operands fall in three ranks: tensors with dimensions, 0-d tensors, Python numbers. A lower rank
+changes the result's dtype only if its category (bool < integer < floating < complex) is higher than
+that of all ranks above.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ _promoted: dict[tuple[Any, Any], np.dtype[Any]] = {}
 
 
 def promote_dtypes(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
-    """The smallest dtype that holds both, as PyTorch has it: uint8 and int8 give int16, int64 and float16 float16."""
+    """The smallest dtype that holds both, as PyTorch has it: uint8 and int8 give int16, int64 and
+    float16 float16.
+    """
     if a is b:
         return a
     found = _promoted.get((a, b))
@@ -42,8 +45,8 @@ def _promote(a: dtype, b: dtype) -> dtype:
             if not narrow.is_signed and not wide.is_signed:
                 return wide
             raise RuntimeError(
-                f"Promotion for uint16, uint32, uint64 types is not supported, attempted to promote {a!r} and {b!r}: "
-                "cast one of them first"
+                "Promotion for uint16, uint32, uint64 types is not supported, attempted to "
+                f"promote {a!r} and {b!r}: cast one of them first"
             )
         return dtypes.of_numpy(np.promote_types(a.numpy, b.numpy))
     if {a, b} == {dtypes.float16, dtypes.bfloat16}:
@@ -84,7 +87,8 @@ def result_dtype(operands: Iterable[Any]) -> np.dtype[Any]:
         if best is None:
             best = d
         elif _kind(d) > _kind(best):
-            # A complex number beside a float64 tensor gives complex128: the tensor's precision counts.
+            # A complex number beside a float64 tensor gives complex128: the tensor's precision
+            # counts.
             best = (
                 dtypes.complex_of(best)
                 if d in dtypes.COMPLEX and best in dtypes.FLOATING
@@ -95,7 +99,7 @@ def result_dtype(operands: Iterable[Any]) -> np.dtype[Any]:
     return best
 
 
-# -- questions that users ask ---------------------------------------------------------------------------------
+# -- questions that users ask ----------------------------------------------------------------------
 
 
 def result_type(tensor1: Any, tensor2: Any) -> dtype:
@@ -114,7 +118,9 @@ def promote_types(type1: dtype, type2: dtype) -> dtype:
 
 
 def can_cast(from_: dtype, to: dtype) -> bool:
-    """Whether values of `from_` may be stored as `to`: complex not as real, floats not as ints, ints not as bool."""
+    """Whether values of `from_` may be stored as `to`: complex not as real, floats not as ints,
+    ints not as bool.
+    """
     for d in (from_, to):
         dtypes.to_numpy(d)
     return from_.kind <= to.kind

@@ -1,8 +1,9 @@
-"""How a tensor prints: `tensor([[1., 2.],\n        [3., 4.]])`, with the options of `set_printoptions`.
+"""How a tensor prints: `tensor([1., 2.], requires_grad=True)`, and the options that govern it.
 
-All elements share one form and one width, so that columns line up. Floats are whole (`3.`), fixed (`2.5000`) or
-scientific (`2.5000e+09`), decided by the elements that are finite and not zero. Tensors of more than `threshold`
-elements show `edgeitems` at both ends of each dimension, and only these decide the form.
+All elements share one form and one width, so that columns line up. Floats are whole (`3.`), fixed
+(`2.5000`) or scientific (`2.5000e+09`), decided by the elements that are finite and not zero.
+Tensors of more than `threshold` elements show `edgeitems` at both ends of each dimension, and only
+these decide the form.
 """
 
 from __future__ import annotations
@@ -46,9 +47,10 @@ def set_printoptions(
 ) -> None:
     """Sets how tensors print.
 
-    `precision` digits follow the point; tensors of more than `threshold` elements are summarised to `edgeitems` at
-    each end; lines break at `linewidth`; `profile` is "default", "short" or "full"; `sci_mode` forces (True) or
-    forbids (False) scientific notation, and None, which every call without it sets, lets the values decide.
+    `precision` digits follow the point; tensors of more than `threshold` elements are summarised to
+    `edgeitems` at each end; lines break at `linewidth`; `profile` is "default", "short" or "full";
+    `sci_mode` forces (True) or forbids (False) scientific notation, and None, which every call
+    without it sets, lets the values decide.
 
     >>> import rushlight
     >>> rushlight.set_printoptions(precision=2)
@@ -76,7 +78,9 @@ def set_printoptions(
 
 
 class _Form:
-    """The common form and width of the elements of one array (the real or imaginary part of a complex one)."""
+    """The common form and width of the elements of one array (the real or imaginary part of a
+    complex one).
+    """
 
     __slots__ = ("kind", "width")
 

@@ -9,7 +9,8 @@ from rushlight.core.shapes import size_of
 
 
 class Size(tuple[int, ...]):
-    """The sizes of a tensor's dimensions: a tuple of ints with `numel()`. Parts and sums of it are Sizes too.
+    """The sizes of a tensor's dimensions: a tuple of ints with `numel()`. Parts and sums of it are
+    Sizes too.
 
     Raises TypeError where an item is not an int.
 

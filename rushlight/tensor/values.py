@@ -1,4 +1,6 @@
-"""Reading a tensor's elements from Python: numbers, lists, NumPy arrays. Nothing here is recorded for gradients."""
+"""Reading a tensor's elements from Python: numbers, lists, NumPy arrays. Nothing here is recorded
+for gradients.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,14 @@ def is_readable(tensor: Tensor) -> bool:
 
 
 def values(tensor: Tensor, reader: str) -> NDArray[Any]:
-    """The tensor's array, for code that reads elements; RuntimeError under a trace, where there are none."""
+    """The tensor's array, for code that reads elements; RuntimeError under a trace, where there are
+    none.
+    """
     if slot.recorder is not None or not isinstance(tensor._array, ndarray):
         raise RuntimeError(
-            f"{reader} needs the values of a tensor of shape {list(tensor._array.shape)}, but while a function is "
-            "traced tensors have a shape and a dtype and no values. Do it outside the traced function, or choose "
-            "between tensors with where()"
+            f"{reader} needs the values of a tensor of shape {list(tensor._array.shape)}, but "
+            "while a function is traced tensors have a shape and a dtype and no values. Do it "
+            "outside the traced function, or choose between tensors with where()"
         )
     return tensor._array
 
@@ -66,15 +70,19 @@ def tolist(self: Tensor) -> Any:
 
 
 def check_exportable(tensor: Tensor, reader: str) -> NDArray[Any]:
-    """The array behind a tensor that other libraries may look into; RuntimeError if it requires a gradient."""
+    """The array behind a tensor that other libraries may look into; RuntimeError if it requires a
+    gradient.
+    """
     array = values(tensor, reader)
     if tensor.requires_grad:
         raise RuntimeError(
-            f"Can't call {reader} on Tensor that requires grad. Use tensor.detach().{reader} instead."
+            f"Can't call {reader} on Tensor that requires grad. Use tensor.detach().{reader} "
+            "instead."
         )
     if array.dtype == BFLOAT16:
         raise TypeError(
-            "Got unsupported ScalarType BFloat16: NumPy has no such type of its own. Use tensor.float() first"
+            "Got unsupported ScalarType BFloat16: NumPy has no such type of its own. Use "
+            "tensor.float() first"
         )
     return array
 
@@ -82,7 +90,8 @@ def check_exportable(tensor: Tensor, reader: str) -> NDArray[Any]:
 def numpy(self: Tensor, *, force: bool = False) -> NDArray[Any]:
     """A NumPy array that looks at the same memory: a change of one shows in the other.
 
-    Raises RuntimeError for a tensor that requires a gradient, unless `force` is set; TypeError for bfloat16.
+    Raises RuntimeError for a tensor that requires a gradient, unless `force` is set; TypeError for
+    bfloat16.
 
     >>> import rushlight
     >>> x = rushlight.zeros(2)
@@ -123,7 +132,8 @@ def to_bool(self: Tensor) -> bool:
     if array.size != 1:
         many = "more than one value" if array.size else "no values"
         raise RuntimeError(
-            f"Boolean value of Tensor with {many} is ambiguous: its shape is {list(array.shape)}. Use .any() or .all()"
+            f"Boolean value of Tensor with {many} is ambiguous: its shape is {list(array.shape)}. "
+            "Use .any() or .all()"
         )
     return bool(array.item() if array.dtype != BFLOAT16 else _plain(array).item())
 
@@ -132,13 +142,15 @@ def _number(self: Tensor, reader: str) -> Any:
     array = values(self, reader)
     if array.size != 1:
         raise ValueError(
-            f"only one element tensors can be converted to Python scalars: {reader} was given shape {list(array.shape)}"
+            f"only one element tensors can be converted to Python scalars: {reader} was given "
+            f"shape {list(array.shape)}"
         )
     value = _plain(array).item()
     if self._requires_grad:
         warn_user(
-            "Converting a tensor with requires_grad=True to a scalar may lead to unexpected behavior.\nConsider using "
-            f"tensor.detach() first: {reader} reads the value, and no gradient flows through it.",
+            "Converting a tensor with requires_grad=True to a scalar may lead to unexpected "
+            f"behavior.\nConsider using tensor.detach() first: {reader} reads the value, and no "
+            "gradient flows through it.",
         )
     return value
 
@@ -173,8 +185,8 @@ def to_index(self: Tensor) -> int:
     array = values(self, "an index")
     if array.size != 1 or array.dtype not in INTEGRAL:
         raise TypeError(
-            "only integer tensors of a single element can be converted to an index, not one of dtype "
-            f"{self.dtype} and shape {list(array.shape)}"
+            "only integer tensors of a single element can be converted to an index, not one of "
+            f"dtype {self.dtype} and shape {list(array.shape)}"
         )
     return int(array.item())
 

@@ -14,7 +14,8 @@ from rushlight.primitives.interpreter import recording
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle")
 
 DTYPES = (
-    "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128"
+    "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 bfloat16 float32 float64 "
+    "complex64 complex128"
 ).split()
 SPECIAL = [
     0.0,
@@ -123,8 +124,8 @@ def test_suffixes(width: int) -> None:
         return [
             repr(t)
             for t in (
-                x, x * 2, y, y + 1, lib.zeros(0, 2), lib.zeros(0), lib.zeros(0, dtype=lib.int64), x.clone(),
-                lib.zeros(2, 0, dtype=lib.float64, requires_grad=True), parameter(lib.ones(2, 2)),
+                x, x * 2, y, y + 1, lib.zeros(0, 2), lib.zeros(0), lib.zeros(0, dtype=lib.int64),
+                x.clone(), lib.zeros(2, 0, dtype=lib.float64, requires_grad=True), parameter(lib.ones(2, 2)),
                 parameter(lib.ones(2), requires_grad=False), x.to(lib.float16), x.detach(), x.sum(),
             )
         ]  # fmt: skip
