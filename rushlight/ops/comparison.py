@@ -185,7 +185,7 @@ def clamp_numbers_gradient(grad: Array, input: Array, min: Any, max: Any) -> Arr
 
 @clamp_numbers.samples
 def clamp_numbers_samples(make: Any) -> Iterator[Any]:
-    yield Sample(make.distinct(3, 4), -0.21, 0.33)
+    yield Sample(make.distinct(3, 4), -0.21, 0.36)
 
 
 def _number(bound: Any) -> Any:
@@ -216,7 +216,7 @@ def clamp(input: Array, min: Any = None, max: Any = None) -> Array:
 
 @clamp.samples
 def clamp_samples(make: Any) -> Iterator[Any]:
-    yield Sample(make.distinct(3, 4), -0.21, 0.33)
+    yield Sample(make.distinct(3, 4), -0.21, 0.36)
     yield Sample(make.distinct(3, 4), max=0.11)
     yield Sample(make.distinct(3, 4), min=make(4, low=-0.31, high=-0.30))
     yield Sample(make.distinct(3, 4), max=make((), low=0.21, high=0.22))

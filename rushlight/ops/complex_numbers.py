@@ -8,7 +8,6 @@ from typing import Any
 from rushlight.core.dtypes import COMPLEX, FLOATING, complex_of, real_of
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.operands import to_float
-from rushlight.ops.sampling import unary_samples
 from rushlight.ops.selection import choose
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import structural as s
@@ -154,12 +153,3 @@ def angle_gradient(grad: Array, input: Array) -> Array:
 def angle_samples(make: Any) -> Iterator[Any]:
     yield from _complex_samples(make)
     yield Sample(make(3, low=0.5))
-
-
-@op(composite=True)
-def is_conj(input: Array) -> bool:
-    """False: conjugates are computed at once."""
-    return False
-
-
-is_conj.samples(unary_samples())

@@ -93,6 +93,7 @@ class Op:
         self.inplace: bool = options.get("inplace", False)
         self.operators: tuple[str, ...] = options.get("operators", ())
         self.aliases: tuple[str, ...] = options.get("aliases", ())
+        self.property: str = options.get("property", "")
         self.outputs: tuple[str, ...] = options.get("outputs", ())
         self.composite: bool = options.get("composite", False)
         self.view: bool = options.get("view", False)
@@ -185,7 +186,7 @@ def op(body: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Declares an op and returns the plain function that users call; see the head of this file.
 
     Options: `module` (where it is public: "" for the package, "nn.functional", ...), `name` (else the body's),
-    `aliases`, `method` (also `Tensor.name`), `inplace` (also `Tensor.name_`), `operators` ("__add__", ...),
+    `aliases`, `method` (also `Tensor.name`), `property` (an attribute of Tensor that calls it), `inplace` (also `Tensor.name_`), `operators` ("__add__", ...),
     `outputs` (names of several results), `view`, `composite` (the body calls ops on tensors and needs no gradient),
     `factory` (makes a new tensor: also takes layout, device, requires_grad and pin_memory, and its body gets a NumPy
     dtype), `differentiable=False` (results never require a gradient), `traceable=False` (result shapes depend on values),

@@ -22,6 +22,7 @@ from rushlight.primitives import structural as s
 from rushlight.primitives.elementwise import elementwise
 from rushlight.primitives.primitive import Aval, primitive
 from rushlight.primitives.reduction import reduce_sum
+from rushlight.primitives.strided import strided, strided_adjoint, strided_update
 
 Step = tuple[Callable[..., Any], dict[str, Any]]
 Steps = tuple[Step, ...]
@@ -62,7 +63,7 @@ def _(x: Any, value: Any, **where: Any) -> Aval:
 @diagonal_update.define_reference
 def _(xp: Any, x: Any, value: Any, **where: Any) -> Any:
     out = x.copy()
-    s.diagonal(out, **where)[...] = value
+    s.diagonal.primitive.run(xp, out, **where)[...] = value  # type: ignore[attr-defined]
     return out
 
 
@@ -90,7 +91,7 @@ def _(x: Any, value: Any, **where: Any) -> Aval:
 @windows_update.define_reference
 def _(xp: Any, x: Any, value: Any, **where: Any) -> Any:
     out = x.copy()
-    s.windows(out, **where)[...] = value
+    s.windows.primitive.run(xp, out, **where)[...] = value  # type: ignore[attr-defined]
     return out
 
 
@@ -139,6 +140,8 @@ def _adjoint(grad: Any, view: Any, params: dict[str, Any], before: Aval) -> Any:
         return diagonal_update(s.full(0, shape=shape, dtype=grad.dtype), grad, **params)
     if view is s.windows:
         return windows_adjoint(grad, shape=shape, **params)
+    if view is strided:
+        return strided_adjoint(grad, source=shape, **params)
     if view is s.real_part or view is s.imag_part:
         if before.dtype not in COMPLEX:
             return grad
@@ -174,6 +177,8 @@ def _update(base: Any, value: Any, view: Any, params: dict[str, Any]) -> Any:
         return diagonal_update(base, value, **params)
     if view is s.windows:
         return windows_update(base, value, **params)
+    if view is strided:
+        return strided_update(base, value, **params)
     if view is s.real_part:
         return make_complex(value, s.imag_part(base)) if base.dtype in COMPLEX else value
     if view is s.imag_part:
