@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rushlight.core.dtypes import BOOL, FLOATING
-from rushlight.core.shapes import dimension
+from rushlight.core.shapes import dimension, size_of
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.operands import promote
 from rushlight.ops.pointwise import abs, erf, exp, sigmoid, tanh
@@ -524,39 +524,39 @@ def hardshrink_samples(make: Any) -> Iterator[Any]:
 softshrink.samples(hardshrink_samples)
 
 
+def _channel_shape(input: Any, count: int) -> tuple[int, ...]:
+    """The shape in which weights, one or one for each channel, broadcast with the input."""
+    if count == 1:
+        return ()
+    have = input.shape[1] if input.ndim > 1 else 1
+    if not input.ndim or have != count:
+        raise RuntimeError(
+            f"Mismatch of parameter numbers and input channel size. Found parameter numbers = {count} and channel size = {have}."
+        )
+    return (count, *(1,) * (input.ndim - 2))
+
+
 @op(method=True, aliases=("nn.functional.prelu",))
 def prelu(input: Array, weight: Array) -> Array:
     """x where it is positive, else weight * x; `weight` has one element, or one for each channel (dimension 1)."""
-    wide = _channels(input, weight)
+    if weight.ndim > 1:
+        raise RuntimeError(f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}")
+    wide = s.reshape(weight, shape=_channel_shape(input, weight.size))
     return s.select(p.greater(input, 0), input, p.mul(wide, input))
-
-
-def _channels(input: Any, weight: Any) -> Any:
-    count = 1
-    for n in weight.shape:
-        count *= n
-    if count == 1:
-        return to_shape(weight, ())
-    have = tuple(input.shape)[1] if len(input.shape) > 1 else 1
-    if len(input.shape) == 0 or have != count:
-        raise RuntimeError(f"Mismatch of parameter numbers and input channel size. Found parameter numbers = {count} and channel size = {have}.")
-    return to_shape(weight, (count, *(1,) * (len(input.shape) - 2)))
 
 
 @prelu.gradient("input")
 def prelu_gradient_input(grad: Array, input: Array, weight: Array) -> Array:
-    return choose(input > 0, grad, grad * _channels(input, weight))
+    wide = to_shape(weight, _channel_shape(input, size_of(weight.shape)))
+    return choose(input > 0, grad, grad * wide)
 
 
 @prelu.gradient("weight")
 def prelu_gradient_weight(grad: Array, input: Array, weight_shape: Any) -> Array:
     slope = choose(input > 0, 0, grad * input)
-    count = 1
-    for n in weight_shape:
-        count *= n
-    if count == 1:
+    if size_of(weight_shape) == 1:
         return to_shape(sum(slope), tuple(weight_shape))
-    return to_shape(sum(slope, (0, *range(2, len(input.shape)))), tuple(weight_shape))
+    return to_shape(sum(slope, (0, *range(2, input.ndim))), tuple(weight_shape))
 
 
 @prelu.samples

@@ -8,7 +8,7 @@ from typing import Any
 from rushlight.ops.complex_numbers import conjugate
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.reduction import sum
-from rushlight.ops.shape import select, unsqueeze
+from rushlight.ops.shape import narrow, select, unsqueeze
 from rushlight.primitives import convolution as c
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import structural as s
@@ -122,6 +122,24 @@ def convolution_input_samples(make: Any) -> Iterator[Any]:
 @convolution_weight.samples
 def convolution_weight_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(2, 2, 4, 5), make(2, 3, 3, 3), *_PLAIN, (2, 3))
+
+
+@op(function=False, node="ConstantPadNdBackward0")
+def extended(input: Array, after: Sizes) -> Array:
+    """Zeros after the last elements."""
+    return s.pad(input, 0, before=(0,) * input.ndim, after=after)
+
+
+@extended.gradient("input")
+def extended_gradient(grad: Array, input_shape: Any) -> Array:
+    for axis, n in enumerate(input_shape):
+        grad = narrow(grad, axis, 0, n)
+    return grad
+
+
+@extended.samples
+def extended_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(2, 3), (0, 2))
 
 
 # -- what users call ----------------------------------------------------------------------------------------
@@ -246,9 +264,7 @@ def _conv_transpose(rank: int) -> Any:
         grown = tuple(n - a for n, a in zip(size, short, strict=True))
         out = convolution_input(x, weight, steps, cut, tuple(max(0, a) for a in after), spacing, groups, grown)
         if any(short):
-            from rushlight.ops.resampling import pad
-
-            out = pad(out, [m for a in reversed(short) for m in (0, a)])
+            out = extended(out, (0, 0, *short))
         if bias is not None:
             out = out + bias.reshape((-1,) + (1,) * rank)
         return select(out, 0, 0) if single else out

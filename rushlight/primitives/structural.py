@@ -153,7 +153,7 @@ def _(xp: Any, x: Any, *, dtype: np.dtype[Any]) -> Any:
 cast = primitive("cast", params=("dtype",))
 copy = primitive("copy")
 full = primitive("full", params=("shape", "dtype"))
-constant = primitive("constant", params=("values", "shape"))
+constant = primitive("constant", params=("values", "shape", "dtype"))
 iota = primitive("iota", params=("length", "dtype"))
 concatenate = primitive("concatenate", params=("axis",))
 pad = primitive("pad", params=("before", "after"))
@@ -208,13 +208,13 @@ def _(xp: Any, *, length: int, dtype: np.dtype[Any]) -> Any:
 
 
 @constant.define_rule
-def _(*, values: tuple[int, ...], shape: tuple[int, ...]) -> Aval:
-    return Aval(shape, INT64)
+def _(*, values: tuple[Any, ...], shape: tuple[int, ...], dtype: np.dtype[Any] = INT64) -> Aval:
+    return Aval(shape, dtype)
 
 
 @constant.define_reference
-def _(xp: Any, *, values: tuple[int, ...], shape: tuple[int, ...]) -> Any:
-    return xp.array(values, INT64).reshape(shape)
+def _(xp: Any, *, values: tuple[Any, ...], shape: tuple[int, ...], dtype: np.dtype[Any] = INT64) -> Any:
+    return xp.array(values, dtype).reshape(shape)
 
 
 @concatenate.define_rule
