@@ -41,6 +41,8 @@ def _tie_methods() -> None:
             for name in (op.name, *op.aliases):
                 if "." not in name:
                     setattr(Tensor, name, call)
+        if op.property:
+            setattr(Tensor, op.property, property(call))
         if op.inplace:
             for name in (op.name, *op.aliases):
                 if "." not in name:

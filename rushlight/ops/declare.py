@@ -186,7 +186,8 @@ def op(body: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Declares an op and returns the plain function that users call; see the head of this file.
 
     Options: `module` (where it is public: "" for the package, "nn.functional", ...), `name` (else the body's),
-    `aliases`, `method` (also `Tensor.name`), `property` (an attribute of Tensor that calls it), `inplace` (also `Tensor.name_`), `operators` ("__add__", ...),
+    `aliases`, `method` (also `Tensor.name`), `property` (an attribute of Tensor that calls it), `inplace` (also
+    `Tensor.name_`), `operators` ("__add__", ...),
     `outputs` (names of several results), `view`, `composite` (the body calls ops on tensors and needs no gradient),
     `factory` (makes a new tensor: also takes layout, device, requires_grad and pin_memory, and its body gets a NumPy
     dtype), `differentiable=False` (results never require a gradient), `traceable=False` (result shapes depend on values),

@@ -9,7 +9,7 @@ from rushlight.core import shapes
 from rushlight.ops.comparison import clamp
 from rushlight.ops.complex_numbers import conjugate, is_complex_dtype
 from rushlight.ops.declare import Array, Bad, Sample, op
-from rushlight.ops.joining import roll
+from rushlight.ops.turning import roll
 from rushlight.ops.operands import promote
 from rushlight.ops.reduction import sum, vector_norm
 from rushlight.ops.shape import diagonal, expand, matrix_transpose, permute, select, t, to_shape, transpose, unsqueeze

@@ -21,7 +21,7 @@ from rushlight.primitives import structural
 from rushlight.primitives.interpreter import slot
 from rushlight.primitives.views import Steps, adjoint, show, sum_to
 from rushlight.tensor import tensor as tensor_module
-from rushlight.tensor.storage import version_of, write
+from rushlight.tensor.storage import note_write, version_of, write
 from rushlight.tensor.tensor import Tensor, alias, wrap
 
 if TYPE_CHECKING:
@@ -449,6 +449,22 @@ tensor_module.install(renew_view=renew_view)
 
 
 # -- writing ------------------------------------------------------------------------------------------------
+
+
+def adopt(self: Tensor, view: Tensor, name: str) -> Tensor:
+    """Makes `self` the view that was just taken of it: its shape and strides, its place in the graph."""
+    if state.grad_enabled and self._requires_grad and self.history() is None:
+        raise RuntimeError(
+            f"{name}: a leaf Variable that requires grad is being used in an in-place operation. Use the form without "
+            "the underscore, or no_grad()."
+        )
+    if self._base is not None:
+        self._steps, self._generation = view._steps, view._generation
+    self._array = view._array
+    if view._grad_fn is not None:
+        self._grad_fn, self._output, self._requires_grad = view._grad_fn, view._output, view._requires_grad
+    note_write(self, name)
+    return self
 
 
 def check_writable(self: Tensor, name: str, tracked: bool) -> None:
