@@ -112,6 +112,13 @@ def tensor(
     return finished(wrap(array), requires_grad, pin_memory)
 
 
+def _cast(found: Tensor, target: Any) -> Tensor:
+    """The tensor in a NumPy dtype, with its gradient; itself if it has that."""
+    if target is None or found._array.dtype == target:
+        return found
+    return found.to(dtypes.of_numpy(target))  # type: ignore[attr-defined, no-any-return]
+
+
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """`data` as a tensor, without a copy where that is possible: a tensor itself, an array's
     memory.
@@ -121,23 +128,14 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     check_available(device)
     target = checked_dtype(dtype, "as_tensor")
     if isinstance(data, Tensor):
-        return (
-            data
-            if target is None or data._array.dtype == target
-            else data.to(dtypes.of_numpy(target))
-        )  # type: ignore[attr-defined, no-any-return]
+        return _cast(data, target)
     if isinstance(data, ndarray):
         shared = from_numpy(data)
-        return (
-            shared
-            if target is None or shared._array.dtype == target
-            else wrap(shared._array.astype(target))
-        )
+        return _cast(shared, target)
     if isinstance(data, np.generic):
         return tensor(data, dtype=dtype)
     if hasattr(data, "__dlpack__"):
-        shared = from_dlpack(data)
-        return shared if target is None else shared.to(dtypes.of_numpy(target))  # type: ignore[attr-defined, no-any-return]
+        return _cast(from_dlpack(data), target)
     return finished(wrap(array_of(data, target)), False)
 
 

@@ -111,7 +111,8 @@ TYPES = {
     for name, dtype in (
         ("Float", dtypes.float32), ("Double", dtypes.float64), ("Half", dtypes.float16),
         ("BFloat16", dtypes.bfloat16), ("Byte", dtypes.uint8), ("Char", dtypes.int8),
-        ("Short", dtypes.int16), ("Int", dtypes.int32), ("Long", dtypes.int64), ("Bool", dtypes.bool_),
+        ("Short", dtypes.int16), ("Int", dtypes.int32), ("Long", dtypes.int64),
+        ("Bool", dtypes.bool_),
     )
 }  # fmt: skip
 globals().update(TYPES)  # pickle finds them here by name

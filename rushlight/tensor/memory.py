@@ -117,7 +117,7 @@ class UntypedStorage:
 
     def clone(self) -> UntypedStorage:
         """A copy of the memory."""
-        return _storage(type(self), self._memory.copy(), self._dtype)
+        return _storage(type(self), self._memory.copy(), self._dtype)  # type: ignore[no-any-return]
 
     def copy_(self, source: UntypedStorage, non_blocking: bool = False) -> UntypedStorage:
         """Takes over the bytes of a storage of the same size."""
@@ -136,11 +136,9 @@ class UntypedStorage:
     def tolist(self) -> list[Any]:
         """The elements as a list."""
         elements = self._elements()
-        return (
-            elements.astype(np.float32).tolist()
-            if elements.dtype == dtypes.BFLOAT16
-            else elements.tolist()
-        )  # type: ignore[no-any-return]
+        if elements.dtype == dtypes.BFLOAT16:
+            elements = elements.astype(np.float32)
+        return list(elements.tolist())
 
     def _elements(self) -> Any:
         return self._memory.view(self._dtype)
@@ -189,7 +187,7 @@ class TypedStorage(UntypedStorage):
 
     def untyped(self) -> UntypedStorage:
         """The same memory, counted in bytes."""
-        return _storage(UntypedStorage, self._memory, UINT8)
+        return _storage(UntypedStorage, self._memory, UINT8)  # type: ignore[no-any-return]
 
     def _kind(self) -> str:
         return f"torch.storage.TypedStorage(dtype={self.dtype!r}, device=cpu)"

@@ -183,7 +183,8 @@ class _Printer:
             ]
         else:
             parts = [self.text(a, indent + 1) for a in array]
-        return "[" + ("," + "\n" * (array.ndim - 1) + " " * (indent + 1)).join(parts) + "]"
+        between = "," + "\n" * int(array.ndim - 1) + " " * (indent + 1)
+        return "[" + between.join(parts) + "]"
 
 
 def _origin(tensor: Tensor) -> str | None:

@@ -25,7 +25,7 @@ class Size(tuple[int, ...]):
 
     def __new__(cls, sizes: Iterable[SupportsIndex] = (), /) -> Size:
         if type(sizes) is tuple and all(type(n) is int for n in sizes):
-            return tuple.__new__(cls, sizes)  # type: ignore[arg-type]
+            return tuple.__new__(cls, sizes)
         found: list[int] = []
         for i, n in enumerate(sizes):
             if isinstance(n, str) or not hasattr(n, "__index__"):

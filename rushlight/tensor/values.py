@@ -87,7 +87,7 @@ def check_exportable(tensor: Tensor, reader: str) -> NDArray[Any]:
     return array
 
 
-def numpy(self: Tensor, *, force: bool = False) -> NDArray[Any]:
+def numpy(self: Tensor, *, force: bool = False) -> Any:
     """A NumPy array that looks at the same memory: a change of one shows in the other.
 
     Raises RuntimeError for a tensor that requires a gradient, unless `force` is set; TypeError for
@@ -104,7 +104,7 @@ def numpy(self: Tensor, *, force: bool = False) -> NDArray[Any]:
     return check_exportable(self, "numpy()").view()
 
 
-def array_protocol(self: Tensor, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+def array_protocol(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
     """What `numpy.asarray(tensor)` and `numpy.array(tensor)` call."""
     array = check_exportable(self, "numpy()")
     if dtype is None or array.dtype == dtype:

@@ -125,7 +125,8 @@ def test_suffixes(width: int) -> None:
             repr(t)
             for t in (
                 x, x * 2, y, y + 1, lib.zeros(0, 2), lib.zeros(0), lib.zeros(0, dtype=lib.int64),
-                x.clone(), lib.zeros(2, 0, dtype=lib.float64, requires_grad=True), parameter(lib.ones(2, 2)),
+                x.clone(), lib.zeros(2, 0, dtype=lib.float64, requires_grad=True),
+                parameter(lib.ones(2, 2)),
                 parameter(lib.ones(2), requires_grad=False), x.to(lib.float16), x.detach(), x.sum(),
             )
         ]  # fmt: skip
