@@ -203,15 +203,19 @@ def empty_strided(size: Any, stride: Any, *, dtype: Any = None) -> Array:
     >>> rushlight.empty_strided((2, 3), (1, 2)).stride()
     (1, 2)
     """
-    shape, strides = _listed(size, "empty_strided"), sequence((stride,))
+    return _strided(size, stride, _default(dtype), "empty_strided")
+
+
+def _strided(size: Any, stride: Any, dtype: Any, caller: str) -> Array:
+    shape, strides = _listed(size, caller), sequence((stride,))
     if len(shape) != len(strides):
         raise RuntimeError(
             f"dimensionality of sizes ({len(shape)}) must match dimensionality of strides "
             f"({len(strides)})"
         )
     if min(strides, default=0) < 0:
-        raise RuntimeError(f"empty_strided: strides must not be negative: {list(strides)}")
-    return strided_zeros(shape=shape, strides=strides, dtype=_default(dtype))
+        raise RuntimeError(f"{caller}: strides must not be negative: {list(strides)}")
+    return strided_zeros(shape=shape, strides=strides, dtype=dtype)
 
 
 @empty_strided.samples
@@ -322,6 +326,19 @@ def new_empty(input: Array, *size: Any, dtype: Any = None) -> Array:
 def new_full(input: Array, size: Any, fill_value: Operand, *, dtype: Any = None) -> Array:
     """`fill_value` everywhere in another size, with the dtype of this tensor."""
     return _constant(fill_value, _listed(size, "new_full"), _kept(input, dtype))
+
+
+@op(factory=True, differentiable=False, method=True, function=False)
+def new_empty_strided(input: Array, size: Any, stride: Any, *, dtype: Any = None) -> Array:
+    """As `empty_strided`, with the dtype of this tensor."""
+    return _strided(size, stride, _kept(input, dtype), "new_empty_strided")
+
+
+@new_empty_strided.samples
+def new_empty_strided_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(2), (2, 3), (1, 2))
+    yield Sample(make(2), (), (), dtype=dtypes.int64)
+    yield Bad(make(2), (2, 3), (1,), raises=RuntimeError, says="dimensionality of sizes")
 
 
 @new_zeros.samples
