@@ -35,6 +35,17 @@ def number(value: Any, dtype: np.dtype[Any]) -> Any:
     return value
 
 
+_largest: dict[Any, float] = {}
+
+
+def largest_of(dtype: np.dtype[Any]) -> float:
+    """The largest finite number of a floating dtype."""
+    found = _largest.get(dtype)
+    if found is None:
+        found = _largest[dtype] = dtypes.finfo(dtypes.of_numpy(dtype)).max
+    return found
+
+
 def fitting(value: Any, dtype: np.dtype[Any]) -> Any:
     """A Python number that is to fill arrays of `dtype`; RuntimeError where the dtype can't hold it."""
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
@@ -48,7 +59,7 @@ def fitting(value: Any, dtype: np.dtype[Any]) -> Any:
             if value.imag != 0:
                 raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow: {value} is complex")
             value = value.real
-        if math.isfinite(value) and abs(value) > float(dtypes.finfo(dtypes.of_numpy(dtype)).max):
+        if abs(value) > largest_of(dtype) and math.isfinite(value):
             raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow: {value} is too large")
     return number(value, dtype)
 
