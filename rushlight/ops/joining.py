@@ -7,6 +7,7 @@ from typing import Any
 
 from rushlight.autograd.engine import slots
 from rushlight.core import shapes
+from rushlight.core.dtypes import INT64
 from rushlight.core.shapes import dimension
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.operands import promote_all, sequence

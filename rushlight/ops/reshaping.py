@@ -324,7 +324,7 @@ def broadcast_tensors_samples(make: Any) -> Iterator[Any]:
     yield Bad(make(3), make(4), raises=RuntimeError, says="must match")
 
 
-@op(composite=True)
+@op(composite=True, differentiable=False)
 def broadcast_shapes(*shapes_: Any) -> Any:
     """The shape that all the given shapes (or sizes of vectors) broadcast to. Raises RuntimeError if there is none.
 
