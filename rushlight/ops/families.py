@@ -35,6 +35,7 @@ from rushlight.ops import (
     positions,
     sorting,
     statistics,
+    norms,
     shape,
     spacing,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "positions",
     "sorting",
     "statistics",
+    "norms",
     "shape",
     "spacing",
 ]

@@ -10,8 +10,9 @@ from rushlight.ops.comparison import clamp
 from rushlight.ops.complex_numbers import conjugate, is_complex_dtype
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.turning import roll
+from rushlight.ops.norms import vector_norm
 from rushlight.ops.operands import promote
-from rushlight.ops.reduction import sum, vector_norm
+from rushlight.ops.reduction import sum
 from rushlight.ops.shape import diagonal, expand, matrix_transpose, permute, select, t, to_shape, transpose, unsqueeze
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import structural as s

@@ -1,4 +1,4 @@
-"""Reductions whose gradient spreads over all elements: sum, mean, prod, var, norms, all, any, logsumexp."""
+"""Reductions whose gradient spreads over all elements: sum, mean, prod, var, std; and all, any, count_nonzero."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from rushlight.core import dtypes, shapes
-from rushlight.core.dtypes import BOOL, COMPLEX, INEXACT, INTEGRAL, UINT8
+from rushlight.core.dtypes import BOOL, COMPLEX, FLOAT32, FLOATING, HALF, INEXACT, INTEGRAL, UINT8
+from rushlight.core.sites import warn_user
 from rushlight.ops import links
+from rushlight.ops import record as recording
 from rushlight.ops.complex_numbers import conjugate
 from rushlight.ops.declare import Array, Bad, Sample, op
-from rushlight.ops.operands import promote, to, to_float
-from rushlight.ops.pointwise import abs, exp, isnan, sgn
+from rushlight.ops.operands import promote, to
+from rushlight.ops.pointwise import isnan
 from rushlight.ops.selection import choose
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import structural as s
-from rushlight.primitives.reduction import reduce_all, reduce_any, reduce_max, reduce_min, reduce_prod, reduce_sum
+from rushlight.primitives.reduction import reduce_all, reduce_any, reduce_prod, reduce_sum
 
 
 def spread(grad: Array, shape: tuple[int, ...], dim: Any, keepdim: bool) -> Array:
@@ -40,8 +42,19 @@ def axes_of(dim: Any, rank: int) -> tuple[int, ...]:
     return shapes.dimensions(dim, rank)
 
 
-def _count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
+def count_along(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
+    """How many elements each result of a reduction is made of."""
     return shapes.size_of(shape[a] for a in axes)
+
+
+def widened(x: Array) -> Array:
+    """16-bit floats in float32, in which they are summed; others as they are."""
+    return s.cast(x, dtype=FLOAT32) if x.dtype in HALF else x
+
+
+def _numbered(name: str) -> Any:
+    """torch's names of nodes: Sum0 for all elements, Sum1 along a dimension."""
+    return lambda node: f"{name}Backward{int(node._saved_dim is not None)}"
 
 
 def _as_dtype(input: Array, dtype: Any) -> Array:
@@ -62,7 +75,7 @@ def _samples(low: float = -2, high: float = 2) -> Any:
     return samples
 
 
-@op(method=True)
+@op(method=True, node=_numbered("Sum"))
 def sum(input: Array, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
     """The sum of all elements, or along `dim`; integers and bools are summed in int64.
 
@@ -90,7 +103,9 @@ def sum_samples(make: Any) -> Iterator[Any]:
 def nansum(input: Array, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
     """The sum with NaN counted as 0."""
     x = _as_dtype(input, dtype)
-    if x.dtype in INEXACT:
+    if x.dtype in COMPLEX:
+        raise RuntimeError(f"nansum on CPU does not support complex inputs: got {dtypes.of_numpy(x.dtype)}")
+    if x.dtype in FLOATING:
         x = s.select(p.is_nan(x), 0, x)
     return reduce_sum(x, axes=axes_of(dim, x.ndim), keepdim=bool(keepdim))
 
@@ -103,24 +118,24 @@ def nansum_gradient(grad: Array, input: Array, dim: Any, keepdim: bool) -> Array
 nansum.samples(_samples())
 
 
-@op(method=True)
+@op(method=True, node=_numbered("Mean"))
 def mean(input: Array, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
     """The mean of all elements, or along `dim`. Raises RuntimeError for integers unless `dtype` says otherwise."""
     if dtype is not None:
         input = to(input, dtypes.to_numpy(dtype))
     if input.dtype not in INEXACT:
         raise RuntimeError(
-            f"mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: "
-            f"{dtypes.of_numpy(input.dtype)}. Call .float() first, or give dtype="
+            "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: "
+            f"{recording.type_name(input.dtype)}. Call .float() first, or give dtype="
         )
     axes = axes_of(dim, input.ndim)
-    total = reduce_sum(input, axes=axes, keepdim=bool(keepdim))
-    return p.div(*promote(total, float(_count(input.shape, axes))))
+    total = reduce_sum(widened(input), axes=axes, keepdim=bool(keepdim))
+    return to(p.div(*promote(total, float(count_along(input.shape, axes)))), input.dtype)
 
 
 @mean.gradient("input")
 def mean_gradient(grad: Array, input_shape: tuple[int, ...], dim: Any, keepdim: bool) -> Array:
-    count = _count(input_shape, axes_of(dim, len(input_shape)))
+    count = count_along(input_shape, axes_of(dim, len(input_shape)))
     return spread(grad / count if count else grad, input_shape, dim, keepdim)
 
 
@@ -132,7 +147,9 @@ def mean_samples(make: Any) -> Iterator[Any]:
 
 @op(method=True, composite=True)
 def nanmean(input: Array, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
-    """The mean of the elements that are not NaN."""
+    """The mean of the elements that are not NaN. Raises RuntimeError for integers."""
+    if getattr(input, "_array", input).dtype not in INEXACT:
+        raise RuntimeError(f"nanmean(): expected input to have floating point or complex dtype but got {input.dtype}")
     there = sum(choose(isnan(input), 0, 1), dim, keepdim)
     return nansum(input, dim, keepdim, dtype=dtype) / there
 
@@ -143,6 +160,8 @@ nanmean.samples(_samples())
 @op(method=True)
 def prod(input: Array, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
     """The product of all elements, or along one dimension; integers and bools in int64."""
+    if isinstance(dim, (tuple, list)):
+        raise TypeError(f"prod(): argument 'dim' must be int, not {type(dim).__name__}: multiply along one at a time")
     x = _as_dtype(input, dtype)
     return reduce_prod(x, axes=shapes.dimensions(dim, x.ndim), keepdim=bool(keepdim))
 
@@ -182,25 +201,40 @@ def _dim_or_flag(dim: Any, unbiased: Any) -> tuple[Any, Any]:
     return (None, dim) if isinstance(dim, bool) else (dim, unbiased)
 
 
-@op(function=False, node="VarBackward0")
-def variance(input: Array, dim: Any, correction: float, keepdim: bool) -> Array:
-    """The mean square distance from the mean, with n - correction in place of n."""
+def _variance(input: Array, dim: Any, correction: float, keepdim: bool, name: str) -> Array:
+    """In float32 at least, by the distances from the mean: no digits are lost where the mean is large."""
     if input.dtype not in INEXACT:
         raise RuntimeError("std and var only support floating point and complex dtypes")
     axes = axes_of(dim, input.ndim)
-    count = _count(input.shape, axes)
-    mean_ = p.div(*promote(reduce_sum(input, axes=axes, keepdim=True), float(count)))
-    apart = p.sub(input, mean_)
-    if input.dtype in COMPLEX:
+    count = count_along(input.shape, axes)
+    freedom = float(count - correction)
+    if freedom <= 0:
+        warn_user(
+            f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input "
+            f"numel divided by output numel): here {count} elements, correction {correction}."
+        )
+        freedom = 0.0
+    x = widened(input)
+    apart = p.sub(x, p.div(*promote(reduce_sum(x, axes=axes, keepdim=True), float(count))))
+    if x.dtype in COMPLEX:
         apart = p.absolute(apart)
-    total = reduce_sum(p.mul(apart, apart), axes=axes, keepdim=keepdim)
-    return p.div(*promote(total, float(max(0.0, count - correction))))
+    return p.div(*promote(reduce_sum(p.mul(apart, apart), axes=axes, keepdim=keepdim), freedom))
+
+
+def _rounded(x: Array, input: Array) -> Array:
+    return to(x, input.dtype) if input.dtype in HALF else x
+
+
+@op(function=False, node="VarBackward0")
+def variance(input: Array, dim: Any, correction: float, keepdim: bool) -> Array:
+    """The mean square distance from the mean, with n - correction in place of n."""
+    return _rounded(_variance(input, dim, correction, keepdim, "var"), input)
 
 
 @variance.gradient("input")
 def variance_gradient(grad: Array, input: Array, dim: Any, correction: float, keepdim: bool) -> Array:
     shape = tuple(input.shape)
-    freedom = max(0.0, _count(shape, axes_of(dim, len(shape))) - correction)
+    freedom = max(0.0, count_along(shape, axes_of(dim, len(shape))) - correction)
     scale = 2 / freedom if freedom else math.nan
     return spread(grad, shape, dim, keepdim) * ((input - mean(input, dim, True)) * scale)
 
@@ -214,7 +248,7 @@ def variance_samples(make: Any) -> Iterator[Any]:
 @op(function=False, node="StdBackward0")
 def deviation(input: Array, dim: Any, correction: float, keepdim: bool) -> Array:
     """The square root of `variance`."""
-    return p.sqrt(variance.op.body(input, dim, correction, keepdim))
+    return _rounded(p.sqrt(_variance(input, dim, correction, keepdim, "std")), input)
 
 
 @deviation.gradient("input")
@@ -303,117 +337,3 @@ def count_nonzero(input: Array, dim: Any = None) -> Array:
 def count_nonzero_samples(make: Any) -> Iterator[Any]:
     yield Sample(make.ints(3, 4, high=2))
     yield Sample(make.ints(3, 4, high=2), 1)
-
-
-# -- exponentials and norms ---------------------------------------------------------------------------------
-
-
-@op(method=True, aliases=("special.logsumexp",))
-def logsumexp(input: Array, dim: Any, keepdim: bool = False) -> Array:
-    """log(sum(exp(input))) along `dim`, shifted so that nothing overflows."""
-    x = to_float(input)
-    axes = axes_of(dim, x.ndim)
-    if _count(x.shape, axes) == 0:
-        return p.log(reduce_sum(p.exp(x), axes=axes, keepdim=bool(keepdim)))
-    top = reduce_max(x, axes=axes, keepdim=True) if x.dtype not in COMPLEX else reduce_max(s.real_part(x), axes=axes, keepdim=True)
-    top = s.select(p.is_finite(top), top, 0)
-    total = p.log(reduce_sum(p.exp(p.sub(x, to(top, x.dtype))), axes=axes, keepdim=bool(keepdim)))
-    return p.add(total, to(s.reshape(top, shape=total.shape), x.dtype))
-
-
-@logsumexp.gradient("input")
-def logsumexp_gradient(grad: Array, input: Array, out: Array, dim: Any, keepdim: bool) -> Array:
-    shape = tuple(input.shape)
-    return spread(grad, shape, dim, keepdim) * conjugate(exp(input - spread(out, shape, dim, keepdim)))
-
-
-@logsumexp.samples
-def logsumexp_samples(make: Any) -> Iterator[Any]:
-    yield Sample(make(3, 4), 1)
-    yield Sample(make(2, 3, 4), (0, 2), True)
-    yield Sample(make(()), 0)
-
-
-@op(module="linalg", name="vector_norm", node="LinalgVectorNormBackward0")
-def vector_norm(x: Array, ord: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
-    """The norm of order `ord` of all elements, or along `dim`: (sum |x|^ord)^(1/ord); max for inf, min for -inf."""
-    if x.dtype not in INEXACT:
-        raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {dtypes.of_numpy(x.dtype)}")
-    if dtype is not None:
-        x = to(x, dtypes.to_numpy(dtype))
-    axes = axes_of(dim, x.ndim)
-    size = p.absolute(x)
-    options = {"axes": axes, "keepdim": bool(keepdim)}
-    if ord == math.inf:
-        return reduce_max(size, **options)
-    if ord == -math.inf:
-        return reduce_min(size, **options)
-    if ord == 0:
-        return reduce_sum(s.cast(p.not_equal(size, 0), dtype=size.dtype), **options)
-    if ord == 1:
-        return reduce_sum(size, **options)
-    if ord == 2:
-        return p.sqrt(reduce_sum(p.mul(size, size), **options))
-    total = reduce_sum(p.power(*promote(size, float(ord))), **options)
-    return p.power(*promote(total, 1.0 / ord))
-
-
-@vector_norm.gradient("x")
-def vector_norm_gradient(grad: Array, x: Array, out: Array, ord: float, dim: Any, keepdim: bool) -> Array:
-    shape = tuple(x.shape)
-    grad, norm_ = spread(grad, shape, dim, keepdim), spread(out, shape, dim, keepdim)
-    if ord == 0:
-        return grad * 0 * x
-    if ord == 1:
-        return grad * sgn(x)
-    zero = norm_ == 0
-    safe = choose(zero, 1, norm_)
-    if ord == 2:
-        return choose(zero, 0, x * (grad / safe))
-    if math.isinf(ord):
-        reached = abs(x) == norm_
-        ties = sum(reached, dim, True)
-        return choose(reached, sgn(x) * grad / ties, 0)
-    size = abs(x)
-    flat = size == 0
-    steep = choose(flat, 1, size)
-    slope = sgn(x) * steep ** (ord - 1) * safe ** (1 - ord)
-    return choose(flat, 0, grad * choose(zero, 0, slope))
-
-
-@vector_norm.samples
-def vector_norm_samples(make: Any) -> Iterator[Any]:
-    yield Sample(make(3, 4, low=0.3))
-    yield Sample(make(3, 4, low=0.3), 1, 0)
-    yield Sample(make(3, 4, low=0.3), 3, 1, True)
-    yield Sample(make.distinct(3, 4), math.inf, 1)
-    yield Bad(make.ints(3), raises=RuntimeError, says="floating point or complex")
-
-
-@op(method=True, composite=True)
-def norm(input: Array, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
-    """The norm of all elements, or along `dim`: p a number, or "fro" for 2. `linalg.norm` knows more kinds."""
-    if p == "nuc":
-        raise RuntimeError("norm: the nuclear norm is linalg.matrix_norm(input, 'nuc')")
-    order = 2 if p in ("fro", None) else float(p)
-    return vector_norm(input, order, dim, keepdim, dtype=dtype)
-
-
-@norm.samples
-def norm_samples(make: Any) -> Iterator[Any]:
-    yield Sample(make(3, 4, low=0.3))
-    yield Sample(make(3, 4, low=0.3), 1, 0)
-    yield Sample(make(3, 4, low=0.3), "fro", (0, 1), True)
-
-
-@op(method=True, composite=True)
-def dist(input: Array, other: Array, p: float = 2) -> Array:
-    """The norm of the difference of two tensors."""
-    return vector_norm(input - other, p)
-
-
-@dist.samples
-def dist_samples(make: Any) -> Iterator[Any]:
-    yield Sample(make(3, 4), make(3, 4, low=3, high=4))
-    yield Sample(make(3, 4), make(4, low=3, high=4), 3)
-
