@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,13 +10,15 @@ from rushlight.core import dtypes, shapes
 from rushlight.core.dtypes import BOOL, INTEGRAL
 from rushlight.ops.complex_numbers import conjugate
 from rushlight.ops.declare import Array, Bad, Sample, op
+from rushlight.ops.joining import cat, copied
 from rushlight.ops.operands import to, to_float
 from rushlight.ops.pointwise import exp
+from rushlight.ops.reduction import sum
 from rushlight.ops.selection import choose
-from rushlight.ops.shape import narrow
+from rushlight.ops.parts import narrow
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import structural as s
-from rushlight.primitives.reduction import cumulative_max, cumulative_product, cumulative_sum
+from rushlight.primitives.reduction import cumulative_logsumexp, cumulative_product, cumulative_sum, decayed_sum
 
 
 def _prepared(input: Array, dim: int, dtype: Any) -> tuple[Array, int]:
@@ -98,22 +101,56 @@ def logcumsumexp(input: Array, dim: int) -> Array:
     """log(cumsum(exp(input))) without overflow."""
     x = to_float(input)
     axis = shapes.dimension(dim, x.ndim)
-    if not x.ndim or not x.size:
-        return s.copy(x)
-    top, _ = cumulative_max(x, axis=axis)
-    highest = s.slice_(
-        top,
-        starts=tuple(n - 1 if a == axis else 0 for a, n in enumerate(x.shape)),
-        stops=x.shape,
-        steps=(1,) * x.ndim,
-    )
-    highest = s.select(p.is_finite(highest), highest, 0)
-    return p.add(p.log(cumulative_sum(p.exp(p.sub(x, highest)), axis=axis)), highest)
+    return cumulative_logsumexp(x, axis=axis) if x.ndim and x.size else s.copy(x)
 
 
 @logcumsumexp.gradient("input")
 def logcumsumexp_gradient(grad: Array, input: Array, out: Array, dim: int) -> Array:
-    return sum_from_end(grad * exp(-out), dim) * exp(input)
+    """The sum of grad[i] * exp(input[j] - out[i]) over all i >= j, by steps that never exceed 1:
+    exp(input[j] - out[i]) = exp(input[j] - out[j]) * exp(out[j] - out[j+1]) * ... * exp(out[i-1] - out[i])."""
+    if not input.ndim or not shapes.size_of(tuple(input.shape)):
+        return grad
+    axis = shapes.dimension(dim, input.ndim)
+    size = tuple(input.shape)[axis]
+    later, earlier = narrow(out, axis, 1, size - 1), narrow(out, axis, 0, size - 1)
+    steps = cat([_ratio(earlier, later), narrow(out, axis, size - 1, 1) * 0], axis)
+    return weighted_sum(grad, conjugate(steps), axis, True) * conjugate(_ratio(input, out))
+
+
+def _ratio(a: Array, b: Array) -> Array:
+    """exp(a - b), and 0 where a is the logarithm of 0 (b may be, too)."""
+    return choose(a == -math.inf, 0, exp(a - b))
+
+
+@op(function=False)
+def weighted_sum(input: Array, decay: Array, dim: int, backward: bool) -> Array:
+    """The running sum y[i] = input[i] + decay[i] * y[i - 1]; `backward`: from the end, with y[i + 1]."""
+    return decayed_sum(input, to(decay, input.dtype), axis=dim, backward=backward)
+
+
+@weighted_sum.gradient("input")
+def weighted_sum_gradient_input(grad: Array, decay: Array, dim: int, backward: bool) -> Array:
+    return weighted_sum(grad, conjugate(_moved(decay, dim, not backward)), dim, not backward)
+
+
+@weighted_sum.gradient("decay")
+def weighted_sum_gradient_decay(grad: Array, decay: Array, out: Array, dim: int, backward: bool) -> Array:
+    arrived = weighted_sum(grad, conjugate(_moved(decay, dim, not backward)), dim, not backward)
+    return arrived * conjugate(_moved(out, dim, backward))
+
+
+def _moved(x: Array, dim: int, to_front: bool) -> Array:
+    """Each element where its neighbour was, and 0 at the end that gets free."""
+    size = tuple(x.shape)[dim]
+    rest = narrow(x, dim, 1 if to_front else 0, size - 1)
+    free = narrow(x, dim, 0, 1) * 0
+    return cat([rest, free] if to_front else [free, rest], dim)
+
+
+@weighted_sum.samples
+def weighted_sum_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(3, 4), make(3, 4, low=0.2, high=1), 1, True)
+    yield Sample(make(3, 4), make(3, 4, low=0.2, high=1), 0, False)
 
 
 logcumsumexp.samples(_samples())
@@ -121,16 +158,21 @@ logcumsumexp.samples(_samples())
 
 @op(method=True, composite=True)
 def diff(input: Array, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Array:
-    """Differences of neighbours along `dim`, n times over."""
-    from rushlight.ops.joining import cat
+    """Differences of neighbours along `dim`, n times over; `prepend` and `append` are joined to the ends before.
 
+    >>> import rushlight
+    >>> rushlight.diff(rushlight.tensor([1, 4, 9]))
+    tensor([3, 5])
+    """
     if not len(tuple(input.shape)):
         raise RuntimeError("diff expects input to be at least one-dimensional")
     if n < 0:
         raise RuntimeError(f"order must be non-negative but got {n}")
+    axis = shapes.dimension(dim, input.ndim)
+    if n == 0:
+        return copied(input)
     parts = [x for x in (prepend, input, append) if x is not None]
     x = cat(parts, dim) if len(parts) > 1 else input
-    axis = shapes.dimension(dim, x.ndim)
     for _ in range(n):
         size = tuple(x.shape)[axis]
         if size < 2:
@@ -149,24 +191,50 @@ def diff_samples(make: Any) -> Iterator[Any]:
     yield Bad(make(()), raises=RuntimeError, says="at least one-dimensional")
 
 
-@op(composite=True, aliases=("trapz",))
-def trapezoid(y: Array, x: Any = None, *, dx: Any = 1, dim: int = -1) -> Array:
-    """The integral of samples y along `dim` by the trapezoid rule, at points x or `dx` apart."""
-    axis = shapes.dimension(dim, y.ndim)
+def _areas(y: Array, x: Any, dx: Any, axis: int) -> Array:
+    """The area below each pair of neighbours."""
     size = tuple(y.shape)[axis]
-    if size == 0:
-        return y.sum(axis)
     total = narrow(y, axis, 1, size - 1) + narrow(y, axis, 0, size - 1)
     if x is None:
-        return (total * (dx / 2)).sum(axis)
-    step = diff(x, 1, axis if x.ndim == y.ndim else -1)
+        return total * (dx / 2)
     if x.ndim == 1 and y.ndim > 1:
-        step = step.reshape([-1 if a == axis else 1 for a in range(y.ndim)])
-    return (total * step).sum(axis) / 2
+        if tuple(x.shape)[0] != size:
+            raise RuntimeError(
+                f"trapezoid: There must be one `x` value for each sample point: {tuple(x.shape)[0]} for {size}"
+            )
+        x = x.reshape([-1 if a == axis else 1 for a in range(y.ndim)])
+    # x may have fewer dimensions than y: its dimensions are y's last ones.
+    return total * diff(x, 1, axis - y.ndim) / 2
 
 
-@trapezoid.samples
-def trapezoid_samples(make: Any) -> Iterator[Any]:
+@op(composite=True, aliases=("trapz",))
+def trapezoid(y: Array, x: Any = None, *, dx: Any = 1, dim: int = -1) -> Array:
+    """The integral of samples y along `dim` by the trapezoid rule, at points x or `dx` apart.
+
+    >>> import rushlight
+    >>> rushlight.trapezoid(rushlight.tensor([1.0, 2.0, 4.0]))
+    tensor(4.5000)
+    """
+    axis = shapes.dimension(dim, y.ndim)
+    if tuple(y.shape)[axis] == 0:
+        return sum(y, axis)
+    return sum(_areas(y, x, dx, axis), axis)
+
+
+@op(composite=True)
+def cumulative_trapezoid(y: Array, x: Any = None, *, dx: Any = 1, dim: int = -1) -> Array:
+    """The integral of samples y from the first to each of the others, by the trapezoid rule."""
+    axis = shapes.dimension(dim, y.ndim)
+    return cumsum(_areas(y, x, dx, axis), axis)
+
+
+def _trapezoid_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(3, 4))
     yield Sample(make(3, 4), make(4))
+    yield Sample(make(3, 4), make(3, 1), dim=0)
     yield Sample(make(3, 4), dx=0.5, dim=0)
+    yield Bad(make(3, 4), make(3), raises=RuntimeError, says="one `x` value for each sample point")
+
+
+trapezoid.samples(_trapezoid_samples)
+cumulative_trapezoid.samples(_trapezoid_samples)

@@ -152,3 +152,40 @@ def _(xp: Any, x: Array, *, axis: int) -> tuple[Array, Array]:
 @cumulative_min.define_reference  # type: ignore[attr-defined]
 def _(xp: Any, x: Array, *, axis: int) -> tuple[Array, Array]:
     return _running(xp, x, axis, xp.minimum, xp.less_equal)
+
+
+cumulative_logsumexp = primitive("cumulative_logsumexp", params=("axis",))
+decayed_sum = primitive("decayed_sum", params=("axis", "backward"))
+
+cumulative_logsumexp.define_rule(_same_shape)  # type: ignore[attr-defined]
+
+
+@cumulative_logsumexp.define_reference  # type: ignore[attr-defined]
+def _(xp: Any, x: Array, *, axis: int) -> Array:
+    if x.dtype.kind != "c":
+        return xp.logaddexp.accumulate(_wide(x), axis).astype(x.dtype, copy=False)
+    out = xp.moveaxis(x.copy(), axis, 0)
+    for before, here in zip(out, out[1:]):
+        top = xp.where(before.real > here.real, before, here)
+        # Where all is 0 so far, top is -inf: exp(-inf - -inf) would be NaN.
+        there = xp.isfinite(top)
+        ends = (xp.exp(xp.where(there, a - top, -xp.inf)) for a in (before, here))
+        here[...] = xp.where(there, top + xp.log(sum(ends)), top)
+    return xp.moveaxis(out, 0, axis)
+
+
+@decayed_sum.define_rule  # type: ignore[attr-defined]
+def _(x: Any, decay: Any, *, axis: int, backward: bool) -> Aval:
+    return Aval(x.shape, x.dtype)
+
+
+@decayed_sum.define_reference  # type: ignore[attr-defined]
+def _(xp: Any, x: Array, decay: Array, *, axis: int, backward: bool) -> Array:
+    """y[i] = x[i] + decay[i] * y[i - 1]; `backward`: + decay[i] * y[i + 1]."""
+    out = x.copy()
+    sums, factors = xp.moveaxis(out, axis, 0), xp.moveaxis(decay, axis, 0)
+    if backward:
+        sums, factors = sums[::-1], factors[::-1]
+    for i in range(1, len(sums)):
+        sums[i] += factors[i] * sums[i - 1]
+    return out
