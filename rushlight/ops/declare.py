@@ -95,6 +95,7 @@ class Op:
         self.aliases: tuple[str, ...] = options.get("aliases", ())
         self.property: str = options.get("property", "")
         self.outputs: tuple[str, ...] = options.get("outputs", ())
+        self.result: str = options.get("result") or name  # the public name of the class of several results
         self.composite: bool = options.get("composite", False)
         self.view: bool = options.get("view", False)
         self.traceable: bool = options.get("traceable", True)
@@ -188,7 +189,7 @@ def op(body: Callable[..., Any] | None = None, **options: Any) -> Any:
     Options: `module` (where it is public: "" for the package, "nn.functional", ...), `name` (else the body's),
     `aliases`, `method` (also `Tensor.name`), `property` (an attribute of Tensor that calls it), `inplace` (also
     `Tensor.name_`), `operators` ("__add__", ...),
-    `outputs` (names of several results), `view`, `composite` (the body calls ops on tensors and needs no gradient),
+    `outputs` (names of several results), `result` (the name of their class, if not the op's), `view`, `composite` (the body calls ops on tensors and needs no gradient),
     `factory` (makes a new tensor: also takes layout, device, requires_grad and pin_memory, and its body gets a NumPy
     dtype), `differentiable=False` (results never require a gradient), `traceable=False` (result shapes depend on values),
     `function=False` (a method only), `node` (torch's name for its node where that does not follow from `name`).

@@ -33,7 +33,14 @@ def _with_index(name: str, position: Any) -> Any:
 
     body.__name__ = name
     body.__doc__ = f"`{name}` along one dimension: values and indices."
-    declared = op(body, name=f"{name}_along", outputs=("values", "indices"), function=False, node=f"{name.capitalize()}Backward0")
+    declared = op(
+        body,
+        name=f"{name}_along",
+        outputs=("values", "indices"),
+        result=name,
+        function=False,
+        node=f"{name.capitalize()}Backward0",
+    )
 
     @declared.gradient("input")
     def _(grad: Array, indices: Array, input_shape: tuple[int, ...], dim: int, keepdim: bool) -> Array:

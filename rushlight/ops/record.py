@@ -547,7 +547,7 @@ def write_result(
     if not tracked or not this.differentiable or self._array.dtype not in INEXACT:
         write(self, result, name)
         if tracked and not this.differentiable and self._requires_grad:
-            _forget_history(self)
+            forget_history(self)
         return self
     node = begin(this, args, kwargs, frame)
     base = self._base
@@ -581,7 +581,7 @@ def rewrite_base(base: Tensor, base_edge: Edge, value: Tensor, steps: Steps, fra
     base._generation += 1
 
 
-def _forget_history(self: Tensor) -> None:
+def forget_history(self: Tensor) -> None:
     """After a write that no gradient passes: the tensor no longer depends on what made it."""
     if self._base is None:
         self._grad_fn, self._requires_grad = None, False
@@ -646,7 +646,7 @@ _result_types: dict[str, Any] = {}
 
 def named_result(this: Op) -> Any:
     """The class of an op's results: a tuple whose fields have names, printed as torch's return_types are."""
-    found = _result_types.get(this.name)
+    found = _result_types.get(this.qualified_name)
     if found is None:
         fields = this.outputs
 
@@ -655,7 +655,7 @@ def named_result(this: Op) -> Any:
 
         def text(self: Any) -> str:
             inside = ",\n".join(f"{f}={v!r}" for f, v in zip(fields, self, strict=True))
-            return f"torch.return_types.{this.name}(\n{inside})"
+            return f"torch.return_types.{this.result}(\n{inside})"
 
         from operator import itemgetter
 
@@ -664,7 +664,7 @@ def named_result(this: Op) -> Any:
             "__new__": new, "__repr__": text, "__slots__": (), "_fields": fields, "n_fields": len(fields),
             "__module__": "rushlight.return_types", "__reduce__": lambda self: (_rebuild, (this.qualified_name, tuple(self))),
         }  # fmt: skip
-        found = _result_types[this.name] = type(this.name, (tuple,), members)
+        found = _result_types[this.qualified_name] = type(this.result, (tuple,), members)
     return found
 
 

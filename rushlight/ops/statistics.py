@@ -39,7 +39,7 @@ def _axis(name: str, x: Array, dim: int) -> tuple[int, int]:
     return axis, size
 
 
-@op(function=False, outputs=("values", "indices"), node="MedianBackward1")
+@op(function=False, outputs=("values", "indices"), result="median", node="MedianBackward1")
 def median_along(input: Array, dim: int, keepdim: bool = False) -> Any:
     """`median` along one dimension."""
     axis, size = _axis("median", input, dim)
@@ -51,7 +51,7 @@ def median_along(input: Array, dim: int, keepdim: bool = False) -> Any:
     return s.select(nan, last, values), s.select(nan, last_at, indices)
 
 
-@op(function=False, outputs=("values", "indices"), node="NanmedianBackward1")
+@op(function=False, outputs=("values", "indices"), result="nanmedian", node="NanmedianBackward1")
 def nanmedian_along(input: Array, dim: int, keepdim: bool = False) -> Any:
     """`nanmedian` along one dimension."""
     axis, _ = _axis("nanmedian", input, dim)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.core.shapes import size_of
 from rushlight.core.dtypes import BOOL, FLOAT32, HALF, INT64
 from rushlight.primitives.primitive import Aval, primitive
 
@@ -67,7 +68,8 @@ def _(xp: Any, edges: Array, values: Array, *, right: bool, dtype: np.dtype[Any]
     side = "right" if right else "left"
     if edges.ndim == 1:
         return xp.searchsorted(edges, values, side).astype(dtype, copy=False)
-    rows, wanted = edges.reshape(-1, edges.shape[-1]), values.reshape(-1, values.shape[-1])
+    count = size_of(edges.shape[:-1])
+    rows, wanted = edges.reshape(count, edges.shape[-1]), values.reshape(count, values.shape[-1])
     out = xp.empty(wanted.shape, dtype)
     for i, (row, value) in enumerate(zip(rows, wanted, strict=True)):
         out[i] = xp.searchsorted(row, value, side)
