@@ -3,6 +3,7 @@
 from rushlight.nn import functional as functional
 from rushlight.nn import init as init
 from rushlight.nn import parameter as parameter
+from rushlight.nn import utils as utils
 from rushlight.nn.activation import (
     CELU,
     ELU,
@@ -33,6 +34,7 @@ from rushlight.nn.activation import (
     Tanhshrink,
     Threshold,
 )
+from rushlight.nn.attention import MultiheadAttention
 from rushlight.nn.batch_norm import (
     BatchNorm1d,
     BatchNorm2d,
@@ -152,7 +154,16 @@ from rushlight.nn.pooling_adaptive import (
     FractionalMaxPool2d,
     FractionalMaxPool3d,
 )
+from rushlight.nn.rnn import GRU, LSTM, RNN, RNNBase
+from rushlight.nn.rnn_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from rushlight.nn.sparse import Embedding, EmbeddingBag
+from rushlight.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from rushlight.nn.upsampling import (
     ChannelShuffle,
     PixelShuffle,
@@ -167,6 +178,9 @@ __all__ = [
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
@@ -214,6 +228,7 @@ __all__ = [
     "Fold",
     "FractionalMaxPool2d",
     "FractionalMaxPool3d",
+    "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
     "Hardshrink",
@@ -231,6 +246,7 @@ __all__ = [
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
+    "LSTMCell",
     "LayerNorm",
     "LazyBatchNorm1d",
     "LazyBatchNorm2d",
@@ -265,6 +281,7 @@ __all__ = [
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
+    "MultiheadAttention",
     "NLLLoss",
     "NLLLoss2d",
     "PReLU",
@@ -276,6 +293,9 @@ __all__ = [
     "PixelUnshuffle",
     "PoissonNLLLoss",
     "RMSNorm",
+    "RNNBase",
+    "RNNCell",
+    "RNNCellBase",
     "RReLU",
     "ReLU",
     "ReLU6",
@@ -299,6 +319,11 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "Unflatten",
@@ -314,4 +339,5 @@ __all__ = [
     "functional",
     "init",
     "parameter",
+    "utils",
 ]

@@ -43,12 +43,16 @@ def histc(input: Array, bins: int = 100, min: float = 0, max: float = 0) -> Arra
     tensor([0., 2., 1., 0.])
     """
     if input.dtype not in FLOATING:
-        raise NotImplementedError(f'"histogram_cpu" not implemented for \'{type_name(input.dtype)}\'')
+        raise NotImplementedError(
+            f"\"histogram_cpu\" not implemented for '{type_name(input.dtype)}'"
+        )
     if bins <= 0:
         raise RuntimeError(f"torch.histc(): bins must be > 0, but got {bins}")
     low, high = _span("histc", input, float(min), float(max), 1.0)
     if low > high:
-        raise RuntimeError(f"torch.histc: max must be larger than min, but they are {high} and {low}")
+        raise RuntimeError(
+            f"torch.histc: max must be larger than min, but they are {high} and {low}"
+        )
     x = input[(input >= low) & (input <= high)]
     one = x.dtype.type
     part = ((x - one(low)) * one(bins) / (one(high) - one(low))).astype(np.int64)
@@ -68,7 +72,9 @@ def _edges(name: str, x: Array, bins: Any, low_high: Any, d: int) -> Array:
     """The edges of the bins of one dimension, given as such or by their number and range."""
     if isinstance(bins, np.ndarray):
         if bins.ndim != 1 or not bins.size:
-            raise RuntimeError(f"torch.{name}(): bins tensor of dimension {d} must be 1-d with elements, not {bins.shape}")
+            raise RuntimeError(
+                f"torch.{name}(): bins tensor of dimension {d} must be 1-d with elements, not {bins.shape}"
+            )
         if bins.dtype != x.dtype:
             raise RuntimeError(
                 f"torch.{name}(): input tensor and bins tensors should have the same dtype, but got input with dtype "
@@ -84,7 +90,9 @@ def _edges(name: str, x: Array, bins: Any, low_high: Any, d: int) -> Array:
     if not np.isfinite(low) or not np.isfinite(high):
         raise RuntimeError(f"torch.{name}: dimension {d}'s range [{low}, {high}] is not finite")
     if low > high:
-        raise RuntimeError(f"torch.{name}: min should not exceed max, but got min {low} max {high} for dimension {d}")
+        raise RuntimeError(
+            f"torch.{name}: min should not exceed max, but got min {low} max {high} for dimension {d}"
+        )
     if low == high:
         low, high = low - 0.5, high + 0.5
     return np.linspace(low, high, bins + 1).astype(x.dtype)
@@ -99,7 +107,9 @@ def _count(points: Array, edges: list[Array], weight: Array | None, density: boo
         inside &= (column >= e[0]) & (column <= e[-1])
         flat = flat * size + np.clip(np.searchsorted(e, column, "right") - 1, 0, max(size - 1, 0))
     weights = None if weight is None else weight.reshape(-1)[inside].astype(FLOAT64)
-    hist = np.bincount(flat[inside], weights, shapes.size_of(sizes))[: shapes.size_of(sizes)].reshape(sizes)
+    hist = np.bincount(flat[inside], weights, shapes.size_of(sizes))[
+        : shapes.size_of(sizes)
+    ].reshape(sizes)
     if density:
         hist = hist / hist.sum()
         for axis, e in enumerate(edges):
@@ -109,14 +119,16 @@ def _count(points: Array, edges: list[Array], weight: Array | None, density: boo
 
 def _check_points(name: str, x: Array, weight: Array | None, shape: tuple[int, ...]) -> None:
     if x.dtype not in (FLOAT32, FLOAT64):
-        raise NotImplementedError(f'"{name}" not implemented for \'{type_name(x.dtype)}\'')
+        raise NotImplementedError(f"\"{name}\" not implemented for '{type_name(x.dtype)}'")
     if weight is not None and weight.shape != shape:
         raise RuntimeError(
             f"torch.{name}(): if weight tensor is provided it should have the same shape as the input tensor excluding "
             f"its innermost dimension: {list(shape)}, but got {list(weight.shape)}"
         )
     if weight is not None and weight.dtype != x.dtype:
-        raise RuntimeError(f"torch.{name}(): if weight tensor is provided, its dtype must be the input's, {x.dtype}")
+        raise RuntimeError(
+            f"torch.{name}(): if weight tensor is provided, its dtype must be the input's, {x.dtype}"
+        )
 
 
 @op(method=True, differentiable=False, traceable=False, outputs=("hist", "bin_edges"))
@@ -145,7 +157,9 @@ def histogram_samples(make: Any) -> Iterator[Any]:
 
 
 @op(differentiable=False, traceable=False, composite=True)
-def histogramdd(input: Array, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
+def histogramdd(
+    input: Array, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False
+) -> Any:
     """The weight of points (..., D) in boxes of D dimensions, and the edges of these, one vector a dimension.
 
     `bins` is a number, or for each dimension a number or a vector of edges; `range` the 2 * D ends in a row.
@@ -153,7 +167,9 @@ def histogramdd(input: Array, bins: Any, *, range: Any = None, weight: Any = Non
     points = input._array
     weight = getattr(weight, "_array", weight)
     if points.ndim < 2:
-        raise RuntimeError(f"torch.histogramdd(): input tensor should have at least 2 dimensions, but got {points.ndim}")
+        raise RuntimeError(
+            f"torch.histogramdd(): input tensor should have at least 2 dimensions, but got {points.ndim}"
+        )
     _check_points("histogramdd", points, weight, points.shape[:-1])
     count = points.shape[-1]
     given = [bins] * count if isinstance(bins, int) else list(bins)
@@ -162,10 +178,18 @@ def histogramdd(input: Array, bins: Any, *, range: Any = None, weight: Any = Non
             f"histogramdd: The size of bins must be equal to the innermost dimension of the input: {len(given)} for {count}"
         )
     if range is not None and len(range) != 2 * count:
-        raise RuntimeError(f"torch.histogramdd(): for a {count}-dimensional histogram range should have {2 * count} elements")
+        raise RuntimeError(
+            f"torch.histogramdd(): for a {count}-dimensional histogram range should have {2 * count} elements"
+        )
     points = points.reshape(-1, count)
     edges = [
-        _edges("histogramdd", points[:, d], getattr(b, "_array", b), None if range is None else range[2 * d : 2 * d + 2], d)
+        _edges(
+            "histogramdd",
+            points[:, d],
+            getattr(b, "_array", b),
+            None if range is None else range[2 * d : 2 * d + 2],
+            d,
+        )
         for d, b in enumerate(given)
     ]
     hist = wrap(_count(points, edges, weight, density))
@@ -194,7 +218,9 @@ def bincount(input: Array, weights: Array | None = None, minlength: int = 0) -> 
     tensor([0, 2, 0, 1])
     """
     if input.dtype not in INTEGRAL or input.dtype == BOOL:
-        raise NotImplementedError(f'"bincount_cpu" not implemented for \'{type_name(input.dtype)}\'')
+        raise NotImplementedError(
+            f"\"bincount_cpu\" not implemented for '{type_name(input.dtype)}'"
+        )
     if input.ndim != 1 or (input.size and input.min() < 0):
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
     if minlength < 0:
@@ -229,7 +255,9 @@ def _places(edges: Array, values: Any, right: bool, out_int32: bool) -> Array:
 
 
 @op(differentiable=False)
-def bucketize(input: Operand, boundaries: Array, *, out_int32: bool = False, right: bool = False) -> Array:
+def bucketize(
+    input: Operand, boundaries: Array, *, out_int32: bool = False, right: bool = False
+) -> Array:
     """For each element the index of the first boundary that is not smaller (`right`: that is larger).
 
     >>> import rushlight
@@ -244,7 +272,9 @@ def bucketize(input: Operand, boundaries: Array, *, out_int32: bool = False, rig
 @bucketize.samples
 def bucketize_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(3, 4), make.tensor([-1.0, 0.0, 1.0], make.dtype))
-    yield Sample(make.ints(5, high=4), make.tensor([1, 2, 3], dtypes.int64), right=True, out_int32=True)
+    yield Sample(
+        make.ints(5, high=4), make.tensor([1, 2, 3], dtypes.int64), right=True, out_int32=True
+    )
     yield Sample(0.5, make.tensor([-1.0, 0.0, 1.0], make.dtype))
     yield Bad(make(3), make(2, 2), raises=RuntimeError, says="must be 1 dimension")
 
@@ -265,7 +295,9 @@ def searchsorted(
     """
     edges = sorted_sequence
     if side not in (None, "left", "right"):
-        raise RuntimeError(f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}")
+        raise RuntimeError(
+            f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}"
+        )
     if right and side == "left":
         raise RuntimeError(
             "torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True"
@@ -290,8 +322,14 @@ def searchsorted(
                 f"{list(edges.shape)} and sorter tensor {list(sorter.shape)}"
             )
         if sorter.dtype != INT64:
-            raise RuntimeError(f"torch.searchsorted(): sorter must be a tensor of long dtype but got {sorter.dtype}")
-        if isinstance(sorter, np.ndarray) and sorter.size and not 0 <= sorter.min() <= sorter.max() < edges.shape[-1]:
+            raise RuntimeError(
+                f"torch.searchsorted(): sorter must be a tensor of long dtype but got {sorter.dtype}"
+            )
+        if (
+            isinstance(sorter, np.ndarray)
+            and sorter.size
+            and not 0 <= sorter.min() <= sorter.max() < edges.shape[-1]
+        ):
             raise RuntimeError("torch.searchsorted(): sorter index out of range")
         edges = take_along(edges, sorter, axis=edges.ndim - 1)
     return _places(edges, input, right or side == "right", out_int32)
@@ -302,9 +340,11 @@ def searchsorted_samples(make: Any) -> Iterator[Any]:
     edges = make.tensor([-1.0, 0.0, 1.0], make.dtype)
     yield Sample(edges, make(3, 4))
     yield Sample(edges, 0.5, right=True)
-    yield Sample(make.tensor([[0.0, 1.0], [-1.0, 0.0]], make.dtype), make(2, 3), side="right", out_int32=True)
-    yield Sample(make.tensor([3.0, 1.0], make.dtype), make(3), sorter=make.tensor([1, 0], dtypes.int64))
+    yield Sample(
+        make.tensor([[0.0, 1.0], [-1.0, 0.0]], make.dtype), make(2, 3), side="right", out_int32=True
+    )
+    yield Sample(
+        make.tensor([3.0, 1.0], make.dtype), make(3), sorter=make.tensor([1, 0], dtypes.int64)
+    )
     yield Bad(make(2, 3), make(3, 3), raises=RuntimeError, says="must match")
     yield Bad(edges, make(2), side="up", raises=RuntimeError, says="side can only be")
-
-

@@ -12,13 +12,17 @@ from rushlight.ops.complex_numbers import conjugate
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.joining import cat, copied
 from rushlight.ops.operands import to, to_float
+from rushlight.ops.parts import narrow
 from rushlight.ops.pointwise import exp
 from rushlight.ops.reduction import sum
 from rushlight.ops.selection import choose
-from rushlight.ops.parts import narrow
-from rushlight.primitives import elementwise as p
 from rushlight.primitives import structural as s
-from rushlight.primitives.reduction import cumulative_logsumexp, cumulative_product, cumulative_sum, decayed_sum
+from rushlight.primitives.reduction import (
+    cumulative_logsumexp,
+    cumulative_product,
+    cumulative_sum,
+    decayed_sum,
+)
 
 
 def _prepared(input: Array, dim: int, dtype: Any) -> tuple[Array, int]:
@@ -106,8 +110,10 @@ def logcumsumexp(input: Array, dim: int) -> Array:
 
 @logcumsumexp.gradient("input")
 def logcumsumexp_gradient(grad: Array, input: Array, out: Array, dim: int) -> Array:
-    """The sum of grad[i] * exp(input[j] - out[i]) over all i >= j, by steps that never exceed 1:
-    exp(input[j] - out[i]) = exp(input[j] - out[j]) * exp(out[j] - out[j+1]) * ... * exp(out[i-1] - out[i])."""
+    """The sum of grad[i] * exp(input[j] - out[i]) over all i >= j, by steps that never exceed 1.
+
+    exp(input[j] - out[i]) = exp(input[j] - out[j]) * exp(out[j] - out[j+1]) * ... * exp(out[i-1] - out[i])
+    """
     if not input.ndim or not shapes.size_of(tuple(input.shape)):
         return grad
     axis = shapes.dimension(dim, input.ndim)
@@ -134,7 +140,9 @@ def weighted_sum_gradient_input(grad: Array, decay: Array, dim: int, backward: b
 
 
 @weighted_sum.gradient("decay")
-def weighted_sum_gradient_decay(grad: Array, decay: Array, out: Array, dim: int, backward: bool) -> Array:
+def weighted_sum_gradient_decay(
+    grad: Array, decay: Array, out: Array, dim: int, backward: bool
+) -> Array:
     arrived = weighted_sum(grad, conjugate(_moved(decay, dim, not backward)), dim, not backward)
     return arrived * conjugate(_moved(out, dim, backward))
 
@@ -164,7 +172,7 @@ def diff(input: Array, n: int = 1, dim: int = -1, prepend: Any = None, append: A
     >>> rushlight.diff(rushlight.tensor([1, 4, 9]))
     tensor([3, 5])
     """
-    if not len(tuple(input.shape)):
+    if not input.ndim:
         raise RuntimeError("diff expects input to be at least one-dimensional")
     if n < 0:
         raise RuntimeError(f"order must be non-negative but got {n}")
@@ -198,9 +206,10 @@ def _areas(y: Array, x: Any, dx: Any, axis: int) -> Array:
     if x is None:
         return total * (dx / 2)
     if x.ndim == 1 and y.ndim > 1:
-        if tuple(x.shape)[0] != size:
+        (given,) = tuple(x.shape)
+        if given != size:
             raise RuntimeError(
-                f"trapezoid: There must be one `x` value for each sample point: {tuple(x.shape)[0]} for {size}"
+                f"trapezoid: There must be one `x` value for each sample point: {given} for {size}"
             )
         x = x.reshape([-1 if a == axis else 1 for a in range(y.ndim)])
     # x may have fewer dimensions than y: its dimensions are y's last ones.

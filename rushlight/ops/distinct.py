@@ -62,7 +62,11 @@ def _counts(begins: Array) -> Array:
 
 @op(method=True, differentiable=False, traceable=False)
 def unique(
-    input: Array, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+    input: Array,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
 ) -> Any:
     """The different elements in order (or the different parts along `dim`).
 

@@ -43,7 +43,9 @@ def _with_index(name: str, position: Any) -> Any:
     )
 
     @declared.gradient("input")
-    def _(grad: Array, indices: Array, input_shape: tuple[int, ...], dim: int, keepdim: bool) -> Array:
+    def _(
+        grad: Array, indices: Array, input_shape: tuple[int, ...], dim: int, keepdim: bool
+    ) -> Array:
         return back_to_places(grad, indices, input_shape, dim, keepdim)
 
     @declared.samples
@@ -65,7 +67,9 @@ def _check_any(name: str, x: Any, axes: tuple[int, ...], given: bool) -> None:
         return
     if given:
         empty = next(a for a in axes if not x.shape[a])
-        raise IndexError(f"{name}(): Expected reduction dim {empty} to have non-zero size, in shape {list(x.shape)}.")
+        raise IndexError(
+            f"{name}(): Expected reduction dim {empty} to have non-zero size, in shape {list(x.shape)}."
+        )
     raise RuntimeError(
         f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the "
         "'dim' argument."
@@ -168,15 +172,20 @@ def aminmax(input: Array, *, dim: int | None = None, keepdim: bool = False) -> A
     check_ordered("aminmax", input)
     axes = axes_of(dim, input.ndim)
     if dim is None and not input.size:
-        raise RuntimeError("aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.")
+        raise RuntimeError(
+            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
+        )
     _check_any("aminmax", input, axes, True)
     return tuple(f(input, axes=axes, keepdim=bool(keepdim)) for f in (reduce_min, reduce_max))
 
 
 @aminmax.gradient("input")
-def aminmax_gradient(grads: Any, input: Array, min: Array, max: Array, dim: Any, keepdim: bool) -> Array:
+def aminmax_gradient(
+    grads: Any, input: Array, min: Array, max: Array, dim: Any, keepdim: bool
+) -> Array:
     low, high = (
-        shared_by_ties(g, input, reached, dim, keepdim) for g, reached in zip(grads, (min, max), strict=True)
+        shared_by_ties(g, input, reached, dim, keepdim)
+        for g, reached in zip(grads, (min, max), strict=True)
     )
     return low + high
 
@@ -195,7 +204,9 @@ def _position(name: str, compute: Any) -> Any:
             raise RuntimeError(f"{name}(): does not support bool input")
         if dim is None:
             if not input.size:
-                raise IndexError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0.")
+                raise IndexError(
+                    f"{name}(): Expected reduction dim to be specified for input.numel() == 0."
+                )
             at = compute(s.reshape(input, shape=(input.size,)), axis=0)
             return s.reshape(at, shape=(1,) * input.ndim) if keepdim else at
         axis = shapes.dimension(dim, input.ndim)

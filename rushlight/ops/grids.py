@@ -17,18 +17,29 @@ from rushlight.ops.triangles import zeros_of
 @op(composite=True)
 def meshgrid(*tensors: Any, indexing: str | None = None) -> Any:
     """Vectors expanded to a common grid; `indexing` is "ij" (rows first, the default) or "xy"."""
-    items: Sequence[Any] = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
+    items: Sequence[Any] = (
+        tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
+    )
     if not items:
         raise ValueError("meshgrid expects a non-empty TensorList")
     if indexing not in (None, "ij", "xy"):
-        raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
+        raise RuntimeError(
+            f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
+        )
     if any(x.ndim > 1 for x in items):
-        raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {[x.ndim for x in items]}")
+        raise RuntimeError(
+            f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {[x.ndim for x in items]}"
+        )
     sizes = tuple(shapes.size_of(tuple(x.shape)) for x in items)
     grids = [
-        expand(to_shape(x, tuple(n if j == i else 1 for j, n in enumerate(sizes))), sizes) for i, x in enumerate(items)
+        expand(to_shape(x, tuple(n if j == i else 1 for j, n in enumerate(sizes))), sizes)
+        for i, x in enumerate(items)
     ]
-    return tuple(transpose(g, 0, 1) for g in grids) if indexing == "xy" and len(items) > 1 else tuple(grids)
+    return (
+        tuple(transpose(g, 0, 1) for g in grids)
+        if indexing == "xy" and len(items) > 1
+        else tuple(grids)
+    )
 
 
 @meshgrid.samples
@@ -43,7 +54,10 @@ def cartesian_prod(*tensors: Any) -> Array:
     """All tuples of elements of vectors, one a row."""
     if len(tensors) == 1:
         return tensors[0]
-    return stack([to_shape(g, (shapes.size_of(tuple(g.shape)),)) for g in meshgrid(*tensors, indexing="ij")], 1)
+    return stack(
+        [to_shape(g, (shapes.size_of(tuple(g.shape)),)) for g in meshgrid(*tensors, indexing="ij")],
+        1,
+    )
 
 
 @cartesian_prod.samples
@@ -57,7 +71,8 @@ def combinations(input: Array, r: int = 2, with_replacement: bool = False) -> Ar
     if input.ndim != 1:
         raise RuntimeError(f"Expect a 1D vector, but got shape {list(input.shape)}")
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
-    rows = list(choose(range(tuple(input.shape)[0]), r))
+    (size,) = tuple(input.shape)
+    rows = list(choose(range(size), r))
     if r == 0:
         return zeros_of(input, (0,))
     places = tuple(i for row in rows for i in row)

@@ -36,7 +36,9 @@ def cat(tensors: list[Array], dim: int = 0) -> Array:
         if not x.ndim:
             raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
     operands = promote_all(*tensors) if len(tensors) > 1 else list(tensors)
-    operands = [x for x, old in zip(operands, tensors, strict=True) if old.shape != (0,)] or operands[:1]
+    operands = [
+        x for x, old in zip(operands, tensors, strict=True) if old.shape != (0,)
+    ] or operands[:1]
     return concatenate(*operands, axis=dimension(dim, full[0].ndim))
 
 
@@ -97,7 +99,9 @@ def stack_samples(make: Any) -> Iterator[Any]:
 slots.stack = stack
 
 
-def _stacked(name: str, prepare: Any, axis_of: Any, says: str, aliases: tuple[str, ...] = ()) -> Any:
+def _stacked(
+    name: str, prepare: Any, axis_of: Any, says: str, aliases: tuple[str, ...] = ()
+) -> Any:
     def body(tensors: Any) -> Array:
         if not tensors:
             raise RuntimeError(f"{name} expects a non-empty TensorList")
@@ -116,9 +120,15 @@ def _stacked(name: str, prepare: Any, axis_of: Any, says: str, aliases: tuple[st
     return declared
 
 
-hstack = _stacked("hstack", atleast_1d, lambda x: 0 if x.ndim == 1 else 1, "Side by side: along columns.")
-vstack = _stacked("vstack", atleast_2d, lambda x: 0, "One below the other: along rows.", ("row_stack",))
-dstack = _stacked("dstack", atleast_3d, lambda x: 2, "One behind the other: along the third dimension.")
+hstack = _stacked(
+    "hstack", atleast_1d, lambda x: 0 if x.ndim == 1 else 1, "Side by side: along columns."
+)
+vstack = _stacked(
+    "vstack", atleast_2d, lambda x: 0, "One below the other: along rows.", ("row_stack",)
+)
+dstack = _stacked(
+    "dstack", atleast_3d, lambda x: 2, "One behind the other: along the third dimension."
+)
 column_stack = _stacked(
     "column_stack",
     lambda x: x if x.ndim >= 2 else to_shape(x, (shapes.size_of(tuple(x.shape)), 1)),
@@ -145,9 +155,13 @@ def repeat(input: Array, *repeats: Any) -> Array:
     """The tensor copied `repeats` times along each dimension; new dimensions are put before."""
     counts = sequence(repeats)
     if len(counts) < input.ndim:
-        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
+        raise RuntimeError(
+            "Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor"
+        )
     if min(counts, default=0) < 0:
-        raise RuntimeError(f"Trying to create tensor with negative dimension: repeat counts {list(counts)}")
+        raise RuntimeError(
+            f"Trying to create tensor with negative dimension: repeat counts {list(counts)}"
+        )
     return copied(_tiled(input, counts))
 
 
@@ -187,7 +201,9 @@ def tile_samples(make: Any) -> Iterator[Any]:
 
 
 @op(method=True, composite=True, traceable=False)
-def repeat_interleave(input: Array, repeats: Any, dim: int | None = None, *, output_size: int | None = None) -> Array:
+def repeat_interleave(
+    input: Array, repeats: Any, dim: int | None = None, *, output_size: int | None = None
+) -> Array:
     """Each element `repeats` times (a number, or one for each element along `dim`); flattened where `dim` is None."""
     x = input if dim is not None else to_shape(input, (shapes.size_of(tuple(input.shape)),))
     axis = dimension(0 if dim is None else dim, x.ndim)
@@ -202,7 +218,9 @@ def repeat_interleave(input: Array, repeats: Any, dim: int | None = None, *, out
         )
     places = [i for i, n in enumerate(counts) for _ in range(n)]
     if output_size is not None and output_size != len(places):
-        raise RuntimeError(f"repeat_interleave: output_size {output_size} is not the sum of repeats, {len(places)}")
+        raise RuntimeError(
+            f"repeat_interleave: output_size {output_size} is not the sum of repeats, {len(places)}"
+        )
     return take_listed(to_shape(x, (1,)) if not x.ndim else x, tuple(places), axis)
 
 
@@ -214,7 +232,9 @@ def take_listed(input: Array, places: tuple[int, ...], dim: int) -> Array:
     return take_along(input, _listed(places, tuple(shape), input.shape, dim), axis=dim)
 
 
-def _listed(places: tuple[int, ...], shape: tuple[int, ...], full: tuple[int, ...], dim: int) -> Any:
+def _listed(
+    places: tuple[int, ...], shape: tuple[int, ...], full: tuple[int, ...], dim: int
+) -> Any:
     at = constant(values=places, shape=shape, dtype=INT64)
     return s.expand(at, shape=tuple(len(places) if i == dim else n for i, n in enumerate(full)))
 

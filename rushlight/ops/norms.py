@@ -37,7 +37,9 @@ def logsumexp(input: Array, dim: Any, keepdim: bool = False) -> Array:
 @logsumexp.gradient("input")
 def logsumexp_gradient(grad: Array, input: Array, out: Array, dim: Any, keepdim: bool) -> Array:
     shape = tuple(input.shape)
-    return spread(grad, shape, dim, keepdim) * conjugate(exp(input - spread(out, shape, dim, keepdim)))
+    return spread(grad, shape, dim, keepdim) * conjugate(
+        exp(input - spread(out, shape, dim, keepdim))
+    )
 
 
 @logsumexp.samples
@@ -48,7 +50,9 @@ def logsumexp_samples(make: Any) -> Iterator[Any]:
 
 
 @op(module="linalg", name="vector_norm", node="LinalgVectorNormBackward0")
-def vector_norm(x: Array, ord: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
+def vector_norm(
+    x: Array, ord: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Array:
     """The norm of order `ord` of all elements, or along `dim`: (sum |x|^ord)^(1/ord); max for inf, min for -inf."""
     if x.dtype not in INEXACT:
         raise RuntimeError(
@@ -83,7 +87,9 @@ def _norm(size: Array, ord: float, axes: tuple[int, ...], keepdim: bool) -> Arra
 
 
 @vector_norm.gradient("x")
-def vector_norm_gradient(grad: Array, x: Array, out: Array, ord: float, dim: Any, keepdim: bool) -> Array:
+def vector_norm_gradient(
+    grad: Array, x: Array, out: Array, ord: float, dim: Any, keepdim: bool
+) -> Array:
     shape = tuple(x.shape)
     grad, norm_ = spread(grad, shape, dim, keepdim), spread(out, shape, dim, keepdim)
     if ord == 0:
@@ -115,7 +121,9 @@ def vector_norm_samples(make: Any) -> Iterator[Any]:
 
 
 @op(method=True, composite=True)
-def norm(input: Array, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
+def norm(
+    input: Array, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Array:
     """The norm of all elements, or along `dim`: p a number, or "fro" for 2; "nuc" is the nuclear norm of matrices.
 
     >>> import rushlight
@@ -124,7 +132,9 @@ def norm(input: Array, p: Any = "fro", dim: Any = None, keepdim: bool = False, *
     """
     if isinstance(p, str) and p != "fro":
         if p != "nuc":
-            raise RuntimeError(f"linalg.matrix_norm: Order {p} not supported: give a number, 'fro' or 'nuc'.")
+            raise RuntimeError(
+                f"linalg.matrix_norm: Order {p} not supported: give a number, 'fro' or 'nuc'."
+            )
         axes = (-2, -1) if dim is None else dim
         return FUNCTIONS["linalg.matrix_norm"](input, "nuc", axes, keepdim, dtype=dtype)
     return vector_norm(input, 2 if p in ("fro", None) else float(p), dim, keepdim, dtype=dtype)

@@ -81,9 +81,14 @@ def movedim(input: Array, source: Any, destination: Any) -> Steps:
     sources, targets = sequence((source,)) if isinstance(source, (tuple, list)) else (source,), None
     targets = sequence((destination,)) if isinstance(destination, (tuple, list)) else (destination,)
     if len(sources) != len(targets):
-        raise RuntimeError(f"movedim: Invalid source or destination dims: {source} and {destination} differ in length")
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: {source} and {destination} differ in length"
+        )
     rank = input.ndim
-    sources, targets = tuple(dimension(d, rank) for d in sources), tuple(dimension(d, rank) for d in targets)
+    sources, targets = (
+        tuple(dimension(d, rank) for d in sources),
+        tuple(dimension(d, rank) for d in targets),
+    )
     if len(set(sources)) != len(sources) or len(set(targets)) != len(targets):
         raise RuntimeError("movedim: repeated dim in `source` or `destination`")
     rest = iter(i for i in range(rank) if i not in sources)
@@ -127,7 +132,9 @@ def _matrices(x: Any, name: str, instead: str) -> bool:
     if x.ndim >= 2:
         return True
     if x.ndim == 1:
-        raise RuntimeError(f"{name} is only supported on matrices or batches of matrices. Got 1-D tensor.")
+        raise RuntimeError(
+            f"{name} is only supported on matrices or batches of matrices. Got 1-D tensor."
+        )
     warn_user(f"{name} is deprecated on 0-D tensors. {instead}")
     return False
 
@@ -147,7 +154,11 @@ def transposed(input: Array) -> Array:
 @op(composite=True, function=False, property="mT")
 def matrices_transposed(input: Array) -> Array:
     """Matrices transposed: the last two dimensions exchanged. Raises RuntimeError for vectors."""
-    return matrix_transpose(input) if _matrices(input, "tensor.mT", "It is the tensor itself.") else input
+    return (
+        matrix_transpose(input)
+        if _matrices(input, "tensor.mT", "It is the tensor itself.")
+        else input
+    )
 
 
 @op(composite=True, method=True)

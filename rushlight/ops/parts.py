@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,9 @@ from rushlight.primitives import structural as s
 from rushlight.primitives.views import Steps
 
 
-def slice_step(shape: tuple[int, ...], dim: int, start: int, stop: int, step: int = 1) -> tuple[Any, dict[str, Any]]:
+def slice_step(
+    shape: tuple[int, ...], dim: int, start: int, stop: int, step: int = 1
+) -> tuple[Any, dict[str, Any]]:
     starts, stops, steps = [0] * len(shape), list(shape), [1] * len(shape)
     starts[dim], stops[dim], steps[dim] = start, stop, step
     return s.slice_, {"starts": tuple(starts), "stops": tuple(stops), "steps": tuple(steps)}
@@ -91,7 +94,9 @@ def unfold(input: Array, dimension: int, size: int, step: int) -> Steps:
     if not input.ndim:
         return reshape_step((size,))
     if size > input.shape[d]:
-        raise RuntimeError(f"maximum size for tensor at dimension {d} is {input.shape[d]} but size is {size}")
+        raise RuntimeError(
+            f"maximum size for tensor at dimension {d} is {input.shape[d]} but size is {size}"
+        )
     if step <= 0:
         raise RuntimeError(f"step is {step} but must be > 0")
     return ((s.windows, {"axis": d, "size": size, "step": step}),)
@@ -177,7 +182,9 @@ def chunk_samples(make: Any) -> Iterator[Any]:
 def tensor_split(input: Array, indices_or_sections: Any, dim: int = 0) -> list[Steps]:
     """Views along `dim`: a number of nearly equal ones, or cut at the listed indices."""
     if not input.ndim:
-        raise RuntimeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims")
+        raise RuntimeError(
+            "tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims"
+        )
     d = dimension(dim, input.ndim)
     total = input.shape[d]
     if hasattr(indices_or_sections, "tolist"):
@@ -186,7 +193,7 @@ def tensor_split(input: Array, indices_or_sections: Any, dim: int = 0) -> list[S
         edges = [slice(None, i).indices(total)[1] for i in indices_or_sections]
         edges = [0, *edges, total]
         chains = []
-        for start, stop in zip(edges, edges[1:]):
+        for start, stop in itertools.pairwise(edges):
             chains.append((slice_step(input.shape, d, min(start, total), max(start, stop)),))
         return chains
     sections = int(indices_or_sections)
@@ -206,7 +213,9 @@ def tensor_split_samples(make: Any) -> Iterator[Any]:
 def _split_along(name: str, needed: int, dim_of: Any, says: str) -> Any:
     def body(input: Array, indices_or_sections: Any) -> Any:
         if input.ndim < needed:
-            raise RuntimeError(f"torch.{name} requires a tensor with at least {needed} dimension, but got a tensor with {input.ndim} dimensions!")
+            raise RuntimeError(
+                f"torch.{name} requires a tensor with at least {needed} dimension, but got a tensor with {input.ndim} dimensions!"
+            )
         d = dim_of(input)
         if isinstance(indices_or_sections, int) and input.shape[d] % indices_or_sections:
             raise RuntimeError(
@@ -227,7 +236,9 @@ def _split_along(name: str, needed: int, dim_of: Any, says: str) -> Any:
     return declared
 
 
-hsplit = _split_along("hsplit", 1, lambda x: 0 if x.ndim == 1 else 1, "`tensor_split` along columns.")
+hsplit = _split_along(
+    "hsplit", 1, lambda x: 0 if x.ndim == 1 else 1, "`tensor_split` along columns."
+)
 vsplit = _split_along("vsplit", 2, lambda x: 0, "`tensor_split` along rows.")
 dsplit = _split_along("dsplit", 3, lambda x: 2, "`tensor_split` along the third dimension.")
 
@@ -239,7 +250,10 @@ def unbind(input: Array, dim: int = 0) -> list[Steps]:
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     d = dimension(dim, input.ndim)
     rest = (*input.shape[:d], *input.shape[d + 1 :])
-    return [(slice_step(input.shape, d, i, i + 1), (s.reshape, {"shape": rest})) for i in range(input.shape[d])]
+    return [
+        (slice_step(input.shape, d, i, i + 1), (s.reshape, {"shape": rest}))
+        for i in range(input.shape[d])
+    ]
 
 
 @unbind.samples

@@ -10,7 +10,8 @@ from typing import Any
 from rushlight.core.dtypes import INT64
 from rushlight.ops.convolution import sizes
 from rushlight.ops.declare import Array, Bad, Sample, op
-from rushlight.ops.extremes import max_along, pick, place
+from rushlight.ops.extremes import max_along
+from rushlight.ops.positions import pick, place
 from rushlight.ops.joining import cat, stack
 from rushlight.ops.pointwise import sign
 from rushlight.ops.reduction import mean

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from rushlight.core import shapes
-from rushlight.core.dtypes import COMPLEX
+from rushlight.core.dtypes import COMPLEX, INT64
 from rushlight.ops.declare import Array, Sample, op
 from rushlight.ops.pointwise import isnan
 from rushlight.ops.reduction import kept, spread, sum
 from rushlight.ops.reshaping import to_shape
 from rushlight.ops.selection import choose
+from rushlight.primitives import elementwise as p
 from rushlight.primitives import structural as s
+from rushlight.primitives.reduction import argmax
 from rushlight.primitives.sorting import add_along, take_along
 
 
@@ -81,3 +83,19 @@ def shared_by_ties(grad: Array, input: Array, out: Array, dim: Any, keepdim: boo
     top = spread(out, shape, dim, keepdim)
     reached = (input == top) | (isnan(input) & isnan(top))
     return choose(reached, spread(grad, shape, dim, keepdim) / sum(reached, dim, True), 0)
+
+
+@op(function=False, differentiable=False)
+def one_hot_like(input: Array, dim: int) -> Array:
+    """1 at the largest element along `dim`, else 0."""
+    axis = dim % input.ndim
+    shape = [1] * input.ndim
+    shape[axis] = input.shape[axis]
+    at = s.reshape(argmax(input, axis=axis), shape=(*input.shape[:axis], 1, *input.shape[axis + 1 :]))
+    places = s.reshape(s.iota(length=input.shape[axis], dtype=INT64), shape=tuple(shape))
+    return s.cast(p.equal(places, at), dtype=input.dtype)
+
+
+@one_hot_like.samples
+def one_hot_like_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make.distinct(3, 4), 1)

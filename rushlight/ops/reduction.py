@@ -13,8 +13,9 @@ from rushlight.ops import links
 from rushlight.ops import record as recording
 from rushlight.ops.complex_numbers import conjugate
 from rushlight.ops.declare import Array, Bad, Sample, op
-from rushlight.ops.operands import promote, to
+from rushlight.ops.operands import promote, sequence, to
 from rushlight.ops.pointwise import isnan
+from rushlight.ops.reshaping import to_shape
 from rushlight.ops.selection import choose
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import structural as s
@@ -32,7 +33,9 @@ def kept(x: Array, shape: tuple[int, ...], dim: Any, keepdim: bool) -> Array:
     """A reduction's result with its reduced dimensions as size 1."""
     if keepdim:
         return x
-    return links.show_steps(x, ((s.reshape, {"shape": shapes.reduced(shape, axes_of(dim, len(shape)), True)}),))
+    return links.show_steps(
+        x, ((s.reshape, {"shape": shapes.reduced(shape, axes_of(dim, len(shape)), True)}),)
+    )
 
 
 def axes_of(dim: Any, rank: int) -> tuple[int, ...]:
@@ -53,7 +56,7 @@ def widened(x: Array) -> Array:
 
 
 def _numbered(name: str) -> Any:
-    """torch's names of nodes: Sum0 for all elements, Sum1 along a dimension."""
+    """The names of nodes as in torch: Sum0 for all elements, Sum1 along a dimension."""
     return lambda node: f"{name}Backward{int(node._saved_dim is not None)}"
 
 
@@ -104,7 +107,9 @@ def nansum(input: Array, dim: Any = None, keepdim: bool = False, *, dtype: Any =
     """The sum with NaN counted as 0."""
     x = _as_dtype(input, dtype)
     if x.dtype in COMPLEX:
-        raise RuntimeError(f"nansum on CPU does not support complex inputs: got {dtypes.of_numpy(x.dtype)}")
+        raise RuntimeError(
+            f"nansum on CPU does not support complex inputs: got {dtypes.of_numpy(x.dtype)}"
+        )
     if x.dtype in FLOATING:
         x = s.select(p.is_nan(x), 0, x)
     return reduce_sum(x, axes=axes_of(dim, x.ndim), keepdim=bool(keepdim))
@@ -149,7 +154,9 @@ def mean_samples(make: Any) -> Iterator[Any]:
 def nanmean(input: Array, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
     """The mean of the elements that are not NaN. Raises RuntimeError for integers."""
     if getattr(input, "_array", input).dtype not in INEXACT:
-        raise RuntimeError(f"nanmean(): expected input to have floating point or complex dtype but got {input.dtype}")
+        raise RuntimeError(
+            f"nanmean(): expected input to have floating point or complex dtype but got {input.dtype}"
+        )
     there = sum(choose(isnan(input), 0, 1), dim, keepdim)
     return nansum(input, dim, keepdim, dtype=dtype) / there
 
@@ -158,10 +165,14 @@ nanmean.samples(_samples())
 
 
 @op(method=True)
-def prod(input: Array, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
+def prod(
+    input: Array, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None
+) -> Array:
     """The product of all elements, or along one dimension; integers and bools in int64."""
     if isinstance(dim, (tuple, list)):
-        raise TypeError(f"prod(): argument 'dim' must be int, not {type(dim).__name__}: multiply along one at a time")
+        raise TypeError(
+            f"prod(): argument 'dim' must be int, not {type(dim).__name__}: multiply along one at a time"
+        )
     x = _as_dtype(input, dtype)
     return reduce_prod(x, axes=shapes.dimensions(dim, x.ndim), keepdim=bool(keepdim))
 
@@ -232,7 +243,9 @@ def variance(input: Array, dim: Any, correction: float, keepdim: bool) -> Array:
 
 
 @variance.gradient("input")
-def variance_gradient(grad: Array, input: Array, dim: Any, correction: float, keepdim: bool) -> Array:
+def variance_gradient(
+    grad: Array, input: Array, dim: Any, correction: float, keepdim: bool
+) -> Array:
     shape = tuple(input.shape)
     freedom = max(0.0, count_along(shape, axes_of(dim, len(shape))) - correction)
     scale = 2 / freedom if freedom else math.nan
@@ -252,7 +265,9 @@ def deviation(input: Array, dim: Any, correction: float, keepdim: bool) -> Array
 
 
 @deviation.gradient("input")
-def deviation_gradient(grad: Array, input: Array, out: Array, dim: Any, correction: float, keepdim: bool) -> Array:
+def deviation_gradient(
+    grad: Array, input: Array, out: Array, dim: Any, correction: float, keepdim: bool
+) -> Array:
     zero = out == 0
     slope = choose(zero, 0, grad / (2 * choose(zero, 1, out)))
     return variance_gradient(slope, input, dim, correction, keepdim)
@@ -262,28 +277,56 @@ deviation.samples(variance_samples)
 
 
 @op(method=True, composite=True)
-def var(input: Array, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Array:
+def var(
+    input: Array,
+    dim: Any = None,
+    unbiased: Any = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
+) -> Array:
     """The variance of all elements, or along `dim`, with n - correction (default 1) in the denominator."""
     dim, unbiased = _dim_or_flag(dim, unbiased)
     return variance(input, dim, _freedom(unbiased, correction), keepdim)
 
 
 @op(method=True, composite=True)
-def std(input: Array, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Array:
+def std(
+    input: Array,
+    dim: Any = None,
+    unbiased: Any = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
+) -> Array:
     """The standard deviation of all elements, or along `dim`, with n - correction (default 1)."""
     dim, unbiased = _dim_or_flag(dim, unbiased)
     return deviation(input, dim, _freedom(unbiased, correction), keepdim)
 
 
 @op(composite=True)
-def var_mean(input: Array, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Any:
+def var_mean(
+    input: Array,
+    dim: Any = None,
+    unbiased: Any = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
+) -> Any:
     """The variance and the mean."""
     dim, unbiased = _dim_or_flag(dim, unbiased)
     return variance(input, dim, _freedom(unbiased, correction), keepdim), mean(input, dim, keepdim)
 
 
 @op(composite=True)
-def std_mean(input: Array, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Any:
+def std_mean(
+    input: Array,
+    dim: Any = None,
+    unbiased: Any = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
+) -> Any:
     """The standard deviation and the mean."""
     dim, unbiased = _dim_or_flag(dim, unbiased)
     return deviation(input, dim, _freedom(unbiased, correction), keepdim), mean(input, dim, keepdim)
@@ -299,6 +342,25 @@ def _spread_samples(make: Any) -> Iterator[Any]:
 
 for _call in (var, std, var_mean, std_mean):
     _call.samples(_spread_samples)
+
+
+@op(method=True, composite=True, function=False)
+def sum_to_size(input: Array, *size: Any) -> Array:
+    """Sums the dimensions in which a tensor of shape `size` would be stretched to the input's shape."""
+    wanted = sequence(size)
+    if not shapes.can_broadcast(wanted, tuple(input.shape)):
+        raise RuntimeError(f"size {list(wanted)} is not expandable to size {list(input.shape)}.")
+    shape = tuple(input.shape)
+    extra = len(shape) - len(wanted)
+    axes = tuple(i for i, n in enumerate(shape) if i < extra or (wanted[i - extra] == 1 and n != 1))
+    return to_shape(sum(input, axes), wanted) if axes else input
+
+
+@sum_to_size.samples
+def sum_to_size_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(2, 3), 1, 3)
+    yield Sample(make(2, 3, 4), (3, 1))
+    yield Bad(make(3), 2, raises=RuntimeError, says="not expandable")
 
 
 # -- truth --------------------------------------------------------------------------------------------------
@@ -330,7 +392,9 @@ any = _truth("any", reduce_any, "Whether one element is not zero, over all or al
 def count_nonzero(input: Array, dim: Any = None) -> Array:
     """How many elements are not zero."""
     there = p.not_equal(input, 0) if input.dtype != BOOL else input
-    return reduce_sum(s.cast(there, dtype=dtypes.INT64), axes=axes_of(dim, input.ndim), keepdim=False)
+    return reduce_sum(
+        s.cast(there, dtype=dtypes.INT64), axes=axes_of(dim, input.ndim), keepdim=False
+    )
 
 
 @count_nonzero.samples

@@ -7,7 +7,6 @@ from typing import Any
 
 from rushlight.core import dtypes, shapes
 from rushlight.core.shapes import dimension
-from rushlight.ops import record as recording
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.operands import sequence
 from rushlight.ops.sampling import unary_samples
@@ -268,7 +267,9 @@ def expand(input: Array, *size: Any) -> Steps:
         have = input.shape[i - extra] if i >= extra else None
         if n == -1:
             if have is None:
-                raise RuntimeError(f"The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension {i}")
+                raise RuntimeError(
+                    f"The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension {i}"
+                )
             n = have
         elif have not in (None, 1, n):
             raise RuntimeError(
@@ -339,22 +340,6 @@ def broadcast_shapes(*shapes_: Any) -> Any:
 def broadcast_shapes_samples(make: Any) -> Iterator[Any]:
     yield Sample((2, 1), (3,), ())
     yield Bad((2,), (3,), raises=RuntimeError, says="must match")
-
-
-@op(method=True, composite=True, function=False)
-def sum_to_size(input: Array, *size: Any) -> Array:
-    """Sums the dimensions in which a tensor of shape `size` would be stretched to the input's shape."""
-    wanted = sequence(size)
-    if not shapes.can_broadcast(wanted, tuple(input.shape)):
-        raise RuntimeError(f"size {list(wanted)} is not expandable to size {list(input.shape)}.")
-    return recording.slots.sum_to(input, wanted) if wanted != tuple(input.shape) else input
-
-
-@sum_to_size.samples
-def sum_to_size_samples(make: Any) -> Iterator[Any]:
-    yield Sample(make(2, 3), 1, 3)
-    yield Sample(make(2, 3, 4), (3, 1))
-    yield Bad(make(3), 2, raises=RuntimeError, says="not expandable")
 
 
 def _at_least(name: str, rank: int, dims: Any) -> Any:

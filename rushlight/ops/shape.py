@@ -3,15 +3,49 @@
 from __future__ import annotations
 
 from rushlight.ops.orders import (
-    adjoint, matrix_transpose, movedim, permute, reversed_dims, t, transpose,
+    adjoint,
+    matrix_transpose,
+    movedim,
+    permute,
+    reversed_dims,
+    t,
+    transpose,
 )  # fmt: skip
 from rushlight.ops.parts import (
-    chunk, diagonal, narrow, select, slice_step, split, split_with_sizes, tensor_split, unbind, unfold,
+    chunk,
+    diagonal,
+    narrow,
+    select,
+    slice_step,
+    split,
+    split_with_sizes,
+    tensor_split,
+    unbind,
+    unfold,
 )  # fmt: skip
 from rushlight.ops.reshaping import (
-    atleast_1d, atleast_2d, atleast_3d, broadcast_tensors, broadcast_to, check_viewable, count_of, expand, expand_as,
-    flatten, is_viewable, ravel, reshape, reshape_step, reshaped, reshaped_copy, squeeze, to_shape, unflatten,
-    unsqueeze, view, view_as,
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    broadcast_tensors,
+    broadcast_to,
+    check_viewable,
+    count_of,
+    expand,
+    expand_as,
+    flatten,
+    is_viewable,
+    ravel,
+    reshape,
+    reshape_step,
+    reshaped,
+    reshaped_copy,
+    squeeze,
+    to_shape,
+    unflatten,
+    unsqueeze,
+    view,
+    view_as,
 )  # fmt: skip
 
 __all__ = [

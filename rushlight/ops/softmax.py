@@ -22,7 +22,7 @@ def _real(name: str, x: Array, dtype: Any) -> Array:
         x = to(x, dtypes.to_numpy(dtype))
     if x.dtype not in dtypes.FLOATING:
         raise NotImplementedError(
-            f'"{name}_lastdim_kernel_impl" not implemented for \'{type_name(x.dtype)}\': convert to a floating dtype, '
+            f"\"{name}_lastdim_kernel_impl\" not implemented for '{type_name(x.dtype)}': convert to a floating dtype, "
             "or give dtype="
         )
     return x
@@ -80,7 +80,9 @@ def _samples(make: Any) -> Iterator[Any]:
 def _functional(name: str, compute: Any, says: str) -> Any:
     """The form in nn.functional: `dim` may be left out there, with a warning."""
 
-    def body(input: Array, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Array:
+    def body(
+        input: Array, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+    ) -> Array:
         if dim is None:
             dim = 0 if input.ndim in (0, 1, 3) else 1
             warn_user(
@@ -100,4 +102,6 @@ log_softmax.samples(_samples)
 
 softmax_functional = _functional("softmax", softmax, "exp(x) / sum(exp(x)) along `dim`.")
 log_softmax_functional = _functional("log_softmax", log_softmax, "log(softmax(x)) along `dim`.")
-softmin_functional = _functional("softmin", lambda x, dim, dtype: softmax(-x, dim, dtype), "softmax(-x) along `dim`.")
+softmin_functional = _functional(
+    "softmin", lambda x, dim, dtype: softmax(-x, dim, dtype), "softmax(-x) along `dim`."
+)

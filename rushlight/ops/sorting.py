@@ -108,7 +108,9 @@ def at_rank(x: Any, axis: int, rank: int, keepdim: bool) -> tuple[Any, Any]:
     return tuple(s.copy(s.reshape(s.slice_(v, **window), shape=shape)) for v in (values, indices))  # type: ignore[return-value]
 
 
-def ranked_gradient(grad: Array, indices: Array, input_shape: tuple[int, ...], dim: int, keepdim: bool) -> Array:
+def ranked_gradient(
+    grad: Array, indices: Array, input_shape: tuple[int, ...], dim: int, keepdim: bool
+) -> Array:
     """The gradient of values chosen along `dim`, as `kthvalue` and `median` choose them."""
     return back_to_places(grad, indices, input_shape, dim, keepdim)
 

@@ -21,8 +21,8 @@ from rushlight.ops.sorting import at_rank, ranked_gradient, sort
 from rushlight.ops.triangles import zeros_of
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import structural as s
-from rushlight.primitives.reduction import cumulative_max, reduce_sum
 from rushlight.primitives.reduction import argmax as p_argmax
+from rushlight.primitives.reduction import cumulative_max, reduce_sum
 from rushlight.primitives.sorting import sort as p_sort
 from rushlight.primitives.sorting import take_along
 
@@ -46,7 +46,9 @@ def median_along(input: Array, dim: int, keepdim: bool = False) -> Any:
     values, indices = at_rank(input, axis, (size - 1) // 2, bool(keepdim))
     if input.dtype not in FLOATING or not input.ndim:
         return values, indices
-    last, last_at = at_rank(input, axis, size - 1, bool(keepdim))  # NaN, if there is one, is the largest
+    last, last_at = at_rank(
+        input, axis, size - 1, bool(keepdim)
+    )  # NaN, if there is one, is the largest
     nan = p.is_nan(last)
     return s.select(nan, last, values), s.select(nan, last_at, indices)
 
@@ -164,7 +166,7 @@ def mode_samples(make: Any) -> Iterator[Any]:
 
 
 def _shares(q: Any, x: Any, name: str) -> Any:
-    """q as a vector in the dtype of x, checked."""
+    """The shares q as a vector in the dtype of x, checked."""
     if not hasattr(q, "dtype"):
         if not 0 <= q <= 1:
             raise RuntimeError(f"{name}() q must be in the range [0, 1] but got {q}")
@@ -186,11 +188,15 @@ def _quantile(x: Any, q: Any, dim: Any, keepdim: bool, between: str, name: str) 
     shape = tuple(x.shape)
     dtype = getattr(x, "_array", x).dtype
     if dtype not in (FLOAT32, FLOAT64):
-        raise RuntimeError(f"{name}() input tensor must be either float or double dtype, not {of_numpy(dtype)}")
+        raise RuntimeError(
+            f"{name}() input tensor must be either float or double dtype, not {of_numpy(dtype)}"
+        )
     if not shapes.size_of(shape):
         raise RuntimeError(f"{name}() input tensor must be non-empty")
     if between not in _BETWEEN:
-        raise RuntimeError(f"{name}() interpolation must be one of {', '.join(_BETWEEN)}, but got {between}")
+        raise RuntimeError(
+            f"{name}() interpolation must be one of {', '.join(_BETWEEN)}, but got {between}"
+        )
     shares = _shares(q, x, name)
     if dim is None:
         axis, rows = 0, to_shape(x, (shapes.size_of(shape),))
@@ -223,7 +229,12 @@ def _quantile(x: Any, q: Any, dim: Any, keepdim: bool, between: str, name: str) 
 
 @op(method=True, composite=True)
 def quantile(
-    input: Array, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+    input: Array,
+    q: Any,
+    dim: int | None = None,
+    keepdim: bool = False,
+    *,
+    interpolation: str = "linear",
 ) -> Array:
     """The values below which a share q of the elements lies; q is a number, or a vector: then results come first.
 
@@ -238,7 +249,12 @@ def quantile(
 
 @op(method=True, composite=True)
 def nanquantile(
-    input: Array, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+    input: Array,
+    q: Any,
+    dim: int | None = None,
+    keepdim: bool = False,
+    *,
+    interpolation: str = "linear",
 ) -> Array:
     """As `quantile`, of the elements that are not NaN."""
     return _quantile(input, q, dim, keepdim, interpolation, "nanquantile")
@@ -251,7 +267,9 @@ def _quantile_samples(make: Any) -> Iterator[Any]:
     yield Sample(make.distinct(3, 4), 0.3, 0, interpolation="midpoint")
     yield Sample(make(()), 0.3)
     yield Bad(make(3), 1.5, raises=RuntimeError, says="range [0, 1]")
-    yield Bad(make(3), 0.5, interpolation="up", raises=RuntimeError, says="interpolation must be one of")
+    yield Bad(
+        make(3), 0.5, interpolation="up", raises=RuntimeError, says="interpolation must be one of"
+    )
 
 
 quantile.samples(_quantile_samples)

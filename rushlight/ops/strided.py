@@ -13,8 +13,26 @@ from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.joining import copied
 from rushlight.ops.operands import sequence
 from rushlight.ops.orders import permute, t, transpose
-from rushlight.ops.parts import chunk, diagonal, narrow, select, slice_step, split, split_with_sizes, unbind, unfold
-from rushlight.ops.reshaping import expand, squeeze, squeeze_all, squeeze_one, squeeze_several, unsqueeze, view
+from rushlight.ops.parts import (
+    chunk,
+    diagonal,
+    narrow,
+    select,
+    slice_step,
+    split,
+    split_with_sizes,
+    unbind,
+    unfold,
+)
+from rushlight.ops.reshaping import (
+    expand,
+    squeeze,
+    squeeze_all,
+    squeeze_one,
+    squeeze_several,
+    unsqueeze,
+    view,
+)
 from rushlight.ops.sampling import unary_samples
 from rushlight.ops.triangles import written
 from rushlight.primitives import structural as s
@@ -52,23 +70,33 @@ def as_strided(input: Array, size: Any, stride: Any, storage_offset: int | None 
     """
     shape, strides = sequence((size,)), sequence((stride,))
     if len(shape) != len(strides):
-        raise RuntimeError(f"mismatch in length of strides and shape: {list(strides)} for {list(shape)}")
+        raise RuntimeError(
+            f"mismatch in length of strides and shape: {list(strides)} for {list(shape)}"
+        )
     if min(strides, default=0) < 0:
-        raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(strides)}")
+        raise RuntimeError(
+            f"as_strided: Negative strides are not supported at the moment, got strides: {list(strides)}"
+        )
     if min(shape, default=0) < 0:
         raise RuntimeError(f"as_strided: sizes must not be negative, got {list(shape)}")
     origin, start, length = _geometry(input)
     offset = start if storage_offset is None else int(storage_offset)
     if offset < 0:
         raise RuntimeError(f"Tensor: invalid storage offset {offset}")
-    needed = offset + 1 + sum((n - 1) * step for n, step in zip(shape, strides, strict=True)) if size_of(shape) else 0
+    needed = (
+        offset + 1 + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+        if size_of(shape)
+        else 0
+    )
     if needed > length:
         item = input.dtype.itemsize
         raise RuntimeError(
             f"setStorage: sizes {list(shape)}, strides {list(strides)}, storage offset {offset}, and itemsize {item} "
             f"requiring a storage size of {needed * item} are out of bounds for storage of size {length * item}"
         )
-    return ((strided, {"shape": shape, "strides": strides, "offset": offset - start, "origin": origin}),)
+    return (
+        (strided, {"shape": shape, "strides": strides, "offset": offset - start, "origin": origin}),
+    )
 
 
 def _dense(x: Tensor) -> Tensor:
@@ -92,7 +120,11 @@ def as_strided_scatter(
     input: Array, src: Array, size: Any, stride: Any, storage_offset: int | None = None
 ) -> Array:
     """A copy of `input` in which the view that `as_strided` gives is `src`."""
-    return written(input, src, as_strided.op.body(getattr(input, "_array", input), size, stride, storage_offset))
+    return written(
+        input,
+        src,
+        as_strided.op.body(getattr(input, "_array", input), size, stride, storage_offset),
+    )
 
 
 @as_strided_scatter.samples
@@ -137,7 +169,9 @@ for _call in (unsqueeze, transpose, t, as_strided):
 
 
 @op(view=True, function=False, node="SliceBackward0")
-def slice_view(input: Array, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Steps:
+def slice_view(
+    input: Array, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Steps:
     """The slice [start:end:step] along one dimension."""
     if step < 1:
         raise RuntimeError(f"slice step must be positive, not {step}")
@@ -174,7 +208,7 @@ def _copying(call: Any, name: str, *, method: bool = False) -> Any:
         return plain(tuple(placed), rest)
 
     declared.op.bind = bind
-    declared.samples(lambda make: call.op.samples(make))
+    declared.samples(call.op.samples)
     return declared
 
 

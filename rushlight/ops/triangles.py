@@ -70,7 +70,9 @@ def written(input: Array, src: Array, steps: Any) -> Array:
     """`input` with `src` where the view looks that `steps` lead to."""
     wanted = tuple(show(input, steps).shape)
     if tuple(src.shape) != wanted:
-        raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(wanted)}")
+        raise RuntimeError(
+            f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(wanted)}"
+        )
     return update(input, s.cast(src, dtype=input.dtype) if src.dtype != input.dtype else src, steps)
 
 
@@ -125,7 +127,9 @@ def select_scatter_samples(make: Any) -> Iterator[Any]:
 
 
 @op(method=True, composite=True)
-def slice_scatter(input: Array, src: Array, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Array:
+def slice_scatter(
+    input: Array, src: Array, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Array:
     """A copy in which the slice [start:end:step] along `dim` is `src`."""
     axis = dimension(dim, input.ndim)
     shape = tuple(input.shape)
@@ -150,9 +154,13 @@ def slice_scatter_samples(make: Any) -> Iterator[Any]:
 
 
 @op(method=True, composite=True)
-def diagonal_scatter(input: Array, src: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Array:
+def diagonal_scatter(
+    input: Array, src: Array, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Array:
     """A copy in which a diagonal is `src`."""
-    return written(input, src, diagonal.op.body(getattr(input, "_array", input), offset, dim1, dim2))
+    return written(
+        input, src, diagonal.op.body(getattr(input, "_array", input), offset, dim1, dim2)
+    )
 
 
 @diagonal_scatter.samples

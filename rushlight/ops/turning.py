@@ -19,7 +19,9 @@ def flip(input: Array, *dims: Any) -> Array:
     """The order of elements reversed along each of `dims`."""
     axes = tuple(dimension(d, input.ndim) for d in sequence(dims))
     if len(set(axes)) != len(axes):
-        raise RuntimeError(f"dim appears multiple times in the list of dims: {list(sequence(dims))}")
+        raise RuntimeError(
+            f"dim appears multiple times in the list of dims: {list(sequence(dims))}"
+        )
     return s.flip(input, axes=axes) if axes and input.ndim else s.copy(input)
 
 
@@ -67,7 +69,9 @@ def rot90(input: Array, k: int = 1, dims: Any = (0, 1)) -> Array:
         raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
     a, b = dimension(dims[0], input.ndim), dimension(dims[1], input.ndim)
     if a == b:
-        raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {a} and dim1 = {b}")
+        raise RuntimeError(
+            f"expected rotation dims to be different, but got dim0 = {a} and dim1 = {b}"
+        )
     turns = k % 4
     if turns == 1:
         return transpose(flip(input, b), a, b)
@@ -96,7 +100,9 @@ def roll(input: Array, shifts: Any, dims: Any = None) -> Array:
         return s.reshape(_rolled(flat, moves[0], 0), shape=input.shape)
     axes = sequence((dims,)) if isinstance(dims, (tuple, list)) else (int(dims),)
     if len(axes) != len(moves):
-        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(moves)}, dims:{len(axes)}")
+        raise RuntimeError(
+            f"shifts and dimensions must align. shifts: {len(moves)}, dims:{len(axes)}"
+        )
     for shift, d in zip(moves, axes, strict=True):
         input = _rolled(input, shift, dimension(d, input.ndim))
     return input
@@ -108,7 +114,12 @@ def _rolled(x: Any, shift: int, axis: int) -> Any:
         return s.copy(x)
     cut = size - shift % size
     start, stop = [0] * x.ndim, list(x.shape)
-    tail = s.slice_(x, starts=tuple(cut if a == axis else 0 for a in range(x.ndim)), stops=x.shape, steps=(1,) * x.ndim)
+    tail = s.slice_(
+        x,
+        starts=tuple(cut if a == axis else 0 for a in range(x.ndim)),
+        stops=x.shape,
+        steps=(1,) * x.ndim,
+    )
     stop[axis] = cut
     head = s.slice_(x, starts=tuple(start), stops=tuple(stop), steps=(1,) * x.ndim)
     return concatenate(tail, head, axis=axis)

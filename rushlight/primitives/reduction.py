@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,18 @@ from rushlight.primitives.primitive import Aval, primitive
 Array = Any
 
 
-def _reduction(name: str, result: Callable[[np.dtype[Any]], np.dtype[Any]], *, of_empty: bool = True) -> Callable[..., Any]:
+def _reduction(
+    name: str, result: Callable[[np.dtype[Any]], np.dtype[Any]], *, of_empty: bool = True
+) -> Callable[..., Any]:
     """Declares a reduction along `axes` with its rule; its reference follows."""
     declared = primitive(name, params=("axes", "keepdim"), checked=not of_empty)
 
     @declared.define_rule  # type: ignore[attr-defined, untyped-decorator]
     def _(x: Any, *, axes: tuple[int, ...], keepdim: bool) -> Aval:
         if not of_empty and any(x.shape[a] == 0 for a in axes):
-            raise RuntimeError(f"{name[7:]}: dimension of size 0 has no elements to choose from in shape {tuple(x.shape)}")
+            raise RuntimeError(
+                f"{name[7:]}: dimension of size 0 has no elements to choose from in shape {tuple(x.shape)}"
+            )
         return Aval(shapes.reduced(x.shape, axes, keepdim), result(x.dtype))
 
     return declared
@@ -54,7 +59,9 @@ def _(xp: Any, x: Array, *, axes: tuple[int, ...], keepdim: bool) -> Array:
 
 @reduce_prod.define_reference  # type: ignore[attr-defined]
 def _(xp: Any, x: Array, *, axes: tuple[int, ...], keepdim: bool) -> Array:
-    return xp.multiply.reduce(x, axes, accumulator_of(x.dtype), None, keepdim).astype(x.dtype, copy=False)
+    return xp.multiply.reduce(x, axes, accumulator_of(x.dtype), None, keepdim).astype(
+        x.dtype, copy=False
+    )
 
 
 @reduce_max.define_reference  # type: ignore[attr-defined]
@@ -79,7 +86,9 @@ def _(xp: Any, x: Array, *, axes: tuple[int, ...], keepdim: bool) -> Array:
 
 def _position(x: Any, *, axis: int) -> Aval:
     if x.shape[axis] == 0:
-        raise IndexError(f"argmax/argmin: expected reduction dim {axis} to have non-zero size, shape {tuple(x.shape)}")
+        raise IndexError(
+            f"argmax/argmin: expected reduction dim {axis} to have non-zero size, shape {tuple(x.shape)}"
+        )
     return Aval(shapes.reduced(x.shape, (axis,), False), INT64)
 
 
@@ -165,7 +174,7 @@ def _(xp: Any, x: Array, *, axis: int) -> Array:
     if x.dtype.kind != "c":
         return xp.logaddexp.accumulate(_wide(x), axis).astype(x.dtype, copy=False)
     out = xp.moveaxis(x.copy(), axis, 0)
-    for before, here in zip(out, out[1:]):
+    for before, here in pairwise(out):
         top = xp.where(before.real > here.real, before, here)
         # Where all is 0 so far, top is -inf: exp(-inf - -inf) would be NaN.
         there = xp.isfinite(top)

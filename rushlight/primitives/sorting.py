@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.core.shapes import size_of
 from rushlight.core.dtypes import BOOL, FLOAT32, HALF, INT64
+from rushlight.core.shapes import size_of
 from rushlight.primitives.primitive import Aval, primitive
 
 Array = Any
@@ -25,7 +25,13 @@ def _(x: Any, *, axis: int, descending: bool, stable: bool) -> tuple[Aval, Aval]
 
 @sort.define_reference  # type: ignore[attr-defined]
 def _(xp: Any, x: Array, *, axis: int, descending: bool, stable: bool) -> tuple[Array, Array]:
-    keys = x.astype(FLOAT32) if x.dtype in HALF else x.view(np.uint8) if x.dtype == BOOL and x.flags.c_contiguous else x
+    keys = (
+        x.astype(FLOAT32)
+        if x.dtype in HALF
+        else x.view(np.uint8)
+        if x.dtype == BOOL and x.flags.c_contiguous
+        else x
+    )
     if descending:  # equal elements keep their order: sort what is reversed, and reverse the result
         last = x.shape[axis] - 1
         order = last - xp.flip(xp.argsort(xp.flip(keys, axis), axis, kind="stable"), axis)

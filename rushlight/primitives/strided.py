@@ -69,7 +69,9 @@ def _(grad: Any, *, source: tuple[int, ...], **walk: Any) -> Aval:
 
 
 @strided_adjoint.define_reference  # type: ignore[attr-defined]
-def _(xp: Any, grad: Any, *, shape: Any, strides: Any, offset: int, origin: Any, source: Any) -> Any:
+def _(
+    xp: Any, grad: Any, *, shape: Any, strides: Any, offset: int, origin: Any, source: Any
+) -> Any:
     seen, own, span = _both(positions(shape, strides, offset), positions(source, origin, 0))
     memory = xp.zeros(span, grad.dtype)
     xp.add.at(memory, seen, grad)

@@ -31,6 +31,8 @@ slice_update = primitive("slice_update", params=("starts", "stops", "steps"))
 diagonal_update = primitive("diagonal_update", params=("offset", "axis1", "axis2"))
 windows_adjoint = primitive("windows_adjoint", params=("axis", "size", "step", "shape"))
 windows_update = primitive("windows_update", params=("axis", "size", "step"))
+
+
 def _to_complex(a: Any, b: Any) -> Any:
     out = np.empty(np.broadcast_shapes(a.shape, b.shape), complex_of(a.dtype))
     out.real, out.imag = a, b
@@ -44,7 +46,9 @@ make_complex = elementwise("make_complex", 2, _to_complex, complex_of)
 def _(x: Any, value: Any, **where: Any) -> Aval:
     window = s.slice_.primitive.rule(x, **where)  # type: ignore[attr-defined]
     if value.shape != window.shape:
-        raise RuntimeError(f"slice_update: the value has shape {value.shape}, the slice {window.shape}")
+        raise RuntimeError(
+            f"slice_update: the value has shape {value.shape}, the slice {window.shape}"
+        )
     return Aval(x.shape, x.dtype)
 
 

@@ -60,6 +60,10 @@ class CheckingRecorder:
             values.append(Abstract(array))
         return tuple(values) if isinstance(result, tuple) else values[0]
 
+    def draw(self, stream: Any, generator: Any, arguments: tuple[Any, ...]) -> Any:
+        self.calls.append(stream.__name__)
+        return Abstract(stream(generator, *(a._hidden if isinstance(a, Abstract) else a for a in arguments)))
+
     def write(self, tensor: Any, value: Any) -> None:
         self.writes += 1
         tensor._array = value

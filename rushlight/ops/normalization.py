@@ -1,0 +1,269 @@
+"""Normalizations: batch, layer, group, instance, rms, local response, and vectors of length 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rushlight.autograd.modes import no_grad
+from rushlight.core import shapes
+from rushlight.core.dtypes import FLOAT32, HALF
+from rushlight.ops.arithmetic import add, addcmul, in_dtype, mul
+from rushlight.ops.comparison import clamp
+from rushlight.ops.declare import Array, Bad, Sample, op
+from rushlight.ops.operands import promote, to
+from rushlight.ops.pointwise import rsqrt
+from rushlight.ops.pooling import avg_pool2d
+from rushlight.ops.norms import vector_norm
+from rushlight.ops.reduction import mean, sum
+from rushlight.ops.resampling import padded
+from rushlight.ops.shape import expand, to_shape
+from rushlight.primitives import elementwise as p
+from rushlight.primitives.reduction import reduce_sum
+
+Axes = tuple[int, ...]
+
+
+@op(function=False, outputs=("standard", "center", "scale"), node="NativeBatchNormBackward0")
+def standardized(input: Array, axes: Axes, eps: float) -> Any:
+    """(x - mean) / sqrt(variance + eps) over `axes`, with the mean and 1 / sqrt(variance + eps), which keep their dims."""
+    dtype = input.dtype
+    x = to(input, FLOAT32) if dtype in HALF else input
+    count = float(shapes.size_of(x.shape[a] for a in axes))
+    center = p.div(*promote(reduce_sum(x, axes=axes, keepdim=True), count))
+    apart = p.sub(x, center)
+    spread = p.div(*promote(reduce_sum(p.mul(apart, apart), axes=axes, keepdim=True), count))
+    scale = p.div(1, p.sqrt(p.add(spread, promote(spread, float(eps))[1])))
+    return to(p.mul(apart, scale), dtype), center, scale
+
+
+@standardized.gradient("input")
+def standardized_gradient(grads: Any, standard: Array, scale: Array, axes: Axes, input_shape: Any) -> Array:
+    """The gradient through the mean and the variance; those of the mean and the scale themselves are added."""
+    grad, center_grad, scale_grad = grads
+    count = shapes.size_of(input_shape[a] for a in axes)
+    along = sum(grad, axes, True) / count
+    across = sum(grad * standard, axes, True) / count
+    result = scale * (grad - along - standard * across)
+    return result + (center_grad - scale_grad * scale * scale * standard) / count
+
+
+@standardized.samples
+def standardized_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(3, 4, 2), (0, 2), 1e-5)
+    yield Sample(make(3, 4), (1,), 1e-3)
+
+
+def _affine(x: Any, weight: Any, bias: Any) -> Any:
+    if weight is not None and bias is not None:
+        return addcmul(bias, x, weight)
+    if weight is not None:
+        return x * weight
+    return x if bias is None else x + bias
+
+
+def _per_channel(x: Any, rank: int) -> Any:
+    return None if x is None else to_shape(x, (tuple(x.shape)[0], *(1,) * (rank - 2)))
+
+
+def _check_channels(name: str, channels: int, **given: Any) -> None:
+    for what, x in given.items():
+        if x is not None and tuple(x.shape) != (channels,):
+            raise RuntimeError(
+                f"{name}: {what} should contain {channels} elements not {shapes.size_of(tuple(x.shape))}: the input has {channels} channels"
+            )
+
+
+@op(module="nn.functional", composite=True, aliases=("batch_norm",))
+def batch_norm(
+    input: Array, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None, training: bool = False,
+    momentum: float = 0.1, eps: float = 1e-5,
+) -> Array:  # fmt: skip
+    """Each channel (dimension 1) to mean 0 and variance 1, then `weight` and `bias` (Ioffe and Szegedy, 2015).
+
+    In training by the batch's statistics, which also move the running ones (the variance with n - 1); else by these.
+    """
+    shape = tuple(input.shape)
+    if len(shape) < 2:
+        raise RuntimeError(f"batch_norm: expected an input of at least 2 dimensions, (batch, channels, ...), but got shape {list(shape)}")
+    channels, rank = shape[1], len(shape)
+    _check_channels("batch_norm", channels, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    wide_weight, wide_bias = _per_channel(weight, rank), _per_channel(bias, rank)
+    if not training:
+        if running_mean is None or running_var is None:
+            raise RuntimeError("batch_norm: running_mean and running_var must be given in evaluation mode")
+        scale = rsqrt(running_var + eps)
+        scale = scale if weight is None else scale * weight
+        shift = -running_mean * scale if bias is None else bias - running_mean * scale
+        return _cast_like(addcmul(_per_channel(shift, rank), input, _per_channel(scale, rank)), input)
+    axes = (0, *range(2, rank))
+    count = shapes.size_of(shape[a] for a in axes)
+    if count <= 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {_size(shape)}")
+    standard, center, scale = standardized(input, axes, eps)
+    if running_mean is not None or running_var is not None:
+        with no_grad():
+            if running_mean is not None:
+                _moved(running_mean, to_shape(center.detach(), (channels,)), momentum)
+            if running_var is not None:
+                spread = 1 / (scale.detach() * scale.detach()) - eps
+                _moved(running_var, to_shape(spread, (channels,)) * (count / (count - 1)), momentum)
+    return _cast_like(_affine(standard, wide_weight, wide_bias), input)
+
+
+def _size(shape: Any) -> str:
+    return f"torch.Size({list(shape)})"
+
+
+def _cast_like(x: Any, like: Any) -> Any:
+    if x.dtype == like.dtype:
+        return x
+
+
+    return in_dtype(x, getattr(like.dtype, "numpy", like.dtype))
+
+
+def _moved(running: Any, found: Any, momentum: float) -> None:
+    """running = (1 - momentum) * running + momentum * found, in place."""
+    mul.inplace(running, 1 - momentum)
+    add.inplace(running, found, alpha=momentum)
+
+
+@batch_norm.samples
+def batch_norm_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(3, 2, 4), None, None, make(2), make(2), True)
+    yield Sample(make(3, 2), None, None, training=True)
+    yield Bad(make(1, 2), None, None, training=True, raises=ValueError, says="more than 1 value per channel")
+    yield Bad(make(3, 2), make(3), make(3), raises=RuntimeError, says="should contain 2 elements not 3")
+
+
+@op(module="nn.functional", composite=True, aliases=("instance_norm",))
+def instance_norm(
+    input: Array, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,
+    use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
+) -> Array:  # fmt: skip
+    """Each channel of each sample to mean 0 and variance 1 (Ulyanov and others, 2016)."""
+    shape = tuple(input.shape)
+    rank, channels = len(shape), shape[1]
+    if not use_input_stats:
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    axes = tuple(range(2, rank))
+    count = shapes.size_of(shape[2:])
+    if count <= 1:
+        raise ValueError(f"Expected more than 1 spatial element when training, got input size {_size(shape)}")
+    standard, center, scale = standardized(input, axes, eps)
+    if running_mean is not None:
+        with no_grad():
+            _moved(running_mean, mean(to_shape(center.detach(), (shape[0], channels)), 0), momentum)
+            spread = 1 / (scale.detach() * scale.detach()) - eps
+            _moved(running_var, mean(to_shape(spread, (shape[0], channels)), 0) * (count / (count - 1)), momentum)
+    return _affine(standard, _per_channel(weight, rank), _per_channel(bias, rank))
+
+
+@instance_norm.samples
+def instance_norm_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(3, 2, 4))
+    yield Sample(make(3, 2, 4), None, None, make(2), make(2))
+
+
+def _last_axes(name: str, input: Any, normalized_shape: Any, **given: Any) -> Axes:
+    wanted = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not wanted:
+        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got normalized_shape = []")
+    shape = tuple(input.shape)
+    if shape[len(shape) - len(wanted) :] != wanted or len(shape) < len(wanted):
+        raise RuntimeError(
+            f"Given normalized_shape={list(wanted)}, expected input with shape [*, {', '.join(map(str, wanted))}], but got input of size{list(shape)}"
+        )
+    for what, x in given.items():
+        if x is not None and tuple(x.shape) != wanted:
+            raise RuntimeError(f"Expected {what} to be of same shape as normalized_shape, but got {what} of shape {list(x.shape)} and normalized_shape = {list(wanted)}")
+    return tuple(range(len(shape) - len(wanted), len(shape)))
+
+
+@op(module="nn.functional", composite=True, aliases=("layer_norm",))
+def layer_norm(input: Array, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Array:
+    """The last dimensions, of `normalized_shape`, to mean 0 and variance 1, then `weight` and `bias` (Ba and others, 2016)."""
+    axes = _last_axes("layer_norm", input, normalized_shape, weight=weight, bias=bias)
+    return _affine(standardized(input, axes, eps)[0], weight, bias)
+
+
+@layer_norm.samples
+def layer_norm_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(3, 4), (4,), make(4), make(4))
+    yield Sample(make(2, 3, 4), (3, 4))
+    yield Bad(make(3, 4), (3,), raises=RuntimeError, says="expected input with shape [*, 3]")
+
+
+@op(module="nn.functional", composite=True, aliases=("rms_norm",))
+def rms_norm(input: Array, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Array:
+    """x / sqrt(mean(x^2) + eps) over the last dimensions, then `weight` (Zhang and Sennrich, 2019)."""
+    axes = _last_axes("rms_norm", input, normalized_shape, weight=weight)
+    if eps is None:
+        from rushlight.core.dtypes import finfo, of_numpy
+
+        eps = finfo(of_numpy(getattr(input.dtype, "numpy", input.dtype))).eps
+    out = input * rsqrt(mean(input * input, axes, True) + eps)
+    return out if weight is None else out * weight
+
+
+@rms_norm.samples
+def rms_norm_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(3, 4), (4,), make(4))
+    yield Sample(make(2, 3, 4), (3, 4), eps=1e-3)
+
+
+@op(module="nn.functional", composite=True, aliases=("group_norm",))
+def group_norm(input: Array, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Array:
+    """Each group of channels of each sample to mean 0 and variance 1, then `weight` and `bias` (Wu and He, 2018)."""
+    shape = tuple(input.shape)
+    if len(shape) < 2:
+        raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {len(shape)}")
+    if num_groups <= 0:
+        raise RuntimeError(f"Expected num groups to be greater than 0, got {num_groups}")
+    if shape[1] % num_groups:
+        raise RuntimeError(f"Expected number of channels in input to be divisible by num_groups, but got input of shape {list(shape)} and num_groups={num_groups}")
+    _check_channels("group_norm", shape[1], weight=weight, bias=bias)
+    grouped = to_shape(input, (shape[0], num_groups, shapes.size_of(shape[1:]) // num_groups))
+    standard = to_shape(standardized(grouped, (2,), eps)[0], shape)
+    return _affine(standard, _per_channel(weight, len(shape)), _per_channel(bias, len(shape)))
+
+
+@group_norm.samples
+def group_norm_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(2, 4, 3), 2, make(4), make(4))
+    yield Sample(make(2, 4), 2)
+    yield Bad(make(2, 3), 2, raises=RuntimeError, says="divisible by num_groups")
+
+
+@op(module="nn.functional", composite=True)
+def local_response_norm(input: Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Array:
+    """x / (k + alpha * mean of squares of `size` neighbouring channels)^beta (Krizhevsky and others, 2012)."""
+    shape = tuple(input.shape)
+    if len(shape) < 3:
+        raise ValueError(f"Expected 3D or higher dimensionality                          input (got {len(shape)} dimensions)")
+    squares = to_shape(input * input, (shape[0], 1, shape[1], shapes.size_of(shape[2:])))
+    squares = padded(squares, (0, 0, size // 2, 0), (0, 0, (size - 1) // 2, 0), 0)
+    average = to_shape(avg_pool2d(squares, (size, 1), 1), shape)
+    return input / (average * alpha + k) ** beta
+
+
+@local_response_norm.samples
+def local_response_norm_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(2, 4, 3), 3)
+    yield Bad(make(2, 4), 3, raises=ValueError, says="3D or higher")
+
+
+@op(module="nn.functional", composite=True)
+def normalize(input: Array, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Array:
+    """Vectors along `dim` divided by their norm (at least eps)."""
+    result = input / expand(clamp(vector_norm(input, p, dim, True), eps), tuple(input.shape))
+    return result if out is None else out.copy_(result)
+
+
+@normalize.samples
+def normalize_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(3, 4))
+    yield Sample(make(3, 4), 1, 0)
+
+

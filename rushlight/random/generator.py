@@ -1,0 +1,153 @@
+"""`Generator`: the state of a random stream (MT19937, as PyTorch seeds it), and the process's default one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from rushlight.tensor.device import CPU, check_available, device
+from rushlight.tensor.tensor import Tensor, wrap
+
+DEFAULT_SEED = 67280421310721
+
+_MASK64 = (1 << 64) - 1
+
+
+class Generator:
+    """A random stream of its own.
+
+    >>> import rushlight
+    >>> g = rushlight.Generator().manual_seed(0)
+    >>> rushlight.rand(2, generator=g)
+    tensor([0.4963, 0.7682])
+    """
+
+    def __init__(self, device: Any = "cpu") -> None:
+        check_available(device)
+        self._seed = DEFAULT_SEED
+        self._bits = np.random.MT19937()
+        self.kept_normal: float | None = None
+        self.manual_seed(DEFAULT_SEED)
+
+    @property
+    def device(self) -> device:
+        """Where the numbers are made: the CPU."""
+        return CPU
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Starts the stream of this seed: an int of 64 bits, negative ones counted from the top."""
+        if isinstance(seed, float) or not hasattr(seed, "__index__"):
+            raise TypeError(f"manual_seed(): argument 'seed' must be int, not {type(seed).__name__}")
+        number = int(seed)
+        if not -(1 << 63) <= number < 1 << 64:
+            raise RuntimeError(f"Overflow when unpacking long: the seed {number} does not fit 64 bits")
+        self._seed = number & _MASK64
+        self._bits._legacy_seeding(self._seed & 0xFFFFFFFF)
+        self.kept_normal = None
+        return self
+
+    def seed(self) -> int:
+        """Starts a stream that nobody knows, and returns its seed."""
+        number = int.from_bytes(os.urandom(8), "little") & ((1 << 53) - 1)
+        self.manual_seed(number)
+        return number
+
+    def initial_seed(self) -> int:
+        """The seed of the current stream."""
+        return self._seed
+
+    def words(self, count: int) -> np.ndarray[Any, Any]:
+        """The next `count` 32-bit words, as uint64."""
+        return self._bits.random_raw(count)
+
+    def doubles(self, count: int) -> np.ndarray[Any, Any]:
+        """The next uniform float64 numbers in [0, 1): 53 bits of two words each."""
+        return (self.long_words(count) & np.uint64((1 << 53) - 1)) * 2.0**-53
+
+    def long_words(self, count: int) -> np.ndarray[Any, Any]:
+        """The next 64-bit words; the first of each two 32-bit words is the high one."""
+        raw = self._bits.random_raw(2 * count)
+        return (raw[0::2] << np.uint64(32)) | raw[1::2]
+
+    def get_state(self) -> Tensor:
+        """The state as a uint8 tensor, for `set_state`."""
+        state = self._bits.state["state"]
+        kept = np.array([self.kept_normal is not None, self.kept_normal or 0.0], np.float64)
+        parts = (
+            np.array([self._seed], np.uint64), np.array([state["pos"]], np.uint64), kept, state["key"].astype(np.uint32)
+        )  # fmt: skip
+        return wrap(np.concatenate([part.view(np.uint8) for part in parts]))
+
+    def set_state(self, new_state: Tensor) -> Generator:
+        """Goes back to a state that `get_state` gave."""
+        if not isinstance(new_state, Tensor):
+            raise TypeError(f"expected a torch.ByteTensor, but got {type(new_state).__name__}")
+        array = np.ascontiguousarray(new_state._array)
+        if array.dtype != np.uint8 or array.shape != (32 + 624 * 4,):
+            raise RuntimeError(f"RNG state must be a ByteTensor of {32 + 624 * 4} elements, as get_state() gives")
+        self._seed, position = (int(n) for n in array[:16].view(np.uint64))
+        has_kept, kept = array[16:32].view(np.float64).tolist()
+        self.kept_normal = kept if has_kept else None
+        self._bits.state = {"bit_generator": "MT19937", "state": {"key": array[32:].view(np.uint32), "pos": position}}
+        return self
+
+    def clone_state(self) -> Generator:
+        """Another generator in the same state."""
+        return Generator().set_state(self.get_state())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.get_state(),)
+
+
+def _restored(state: Tensor) -> Generator:
+    return Generator().set_state(state)
+
+
+#: The stream that is used where no generator is given.
+default_generator = Generator()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Starts the default stream of this seed, and returns its generator.
+
+    >>> import rushlight
+    >>> _ = rushlight.manual_seed(0)
+    >>> rushlight.rand(2)
+    tensor([0.4963, 0.7682])
+    """
+    return default_generator.manual_seed(seed)
+
+
+def seed() -> int:
+    """Starts a default stream that nobody knows, and returns its seed."""
+    return default_generator.seed()
+
+
+def initial_seed() -> int:
+    """The seed of the default stream."""
+    return default_generator.initial_seed()
+
+
+def get_rng_state() -> Tensor:
+    """The state of the default stream as a uint8 tensor."""
+    return default_generator.get_state()
+
+
+def set_rng_state(new_state: Tensor) -> None:
+    """Goes back to a state of the default stream that `get_rng_state` gave."""
+    default_generator.set_state(new_state)
+
+
+@contextmanager
+def fork_rng(devices: Any = None, enabled: bool = True, device_type: str = "cpu") -> Iterator[None]:
+    """Whatever is drawn inside, the default stream goes on after it as if nothing had been."""
+    state = default_generator.get_state() if enabled else None
+    try:
+        yield
+    finally:
+        if state is not None:
+            default_generator.set_state(state)
