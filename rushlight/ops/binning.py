@@ -1,4 +1,4 @@
-"""Counting in bins: histc, histogram, histogramdd, bincount; and finding bins: bucketize, searchsorted."""
+"""Counting in bins (histc, histogram, bincount) and finding bins (bucketize, searchsorted)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from rushlight.tensor.tensor import wrap
 
 _INT32 = np.dtype(np.int32)
 
-# -- bins of equal or given widths --------------------------------------------------------------------------
+# -- bins of equal or given widths -----------------------------------------------------------------
 
 
 def _span(name: str, x: Array, low: float, high: float, room: float) -> tuple[float, float]:
-    """The ends of a range: those given, or those of the data where they are equal; widened where these are, too."""
+    """The ends of a range: those given; where they are equal, those of the data.
+
+    Where these are equal, too, `room` is made on both sides.
+    """
     if low == high and x.size:
         low, high = float(x.min()), float(x.max())
     if not np.isfinite(low) or not np.isfinite(high):
@@ -33,10 +36,12 @@ def _span(name: str, x: Array, low: float, high: float, room: float) -> tuple[fl
 
 @op(method=True, differentiable=False, traceable=False)
 def histc(input: Array, bins: int = 100, min: float = 0, max: float = 0) -> Array:
-    """How many elements lie in each of `bins` equal parts of [min, max]; those outside are not counted.
+    """How many elements lie in each of `bins` equal parts of [min, max].
 
-    With min = max the smallest and the largest element are the ends. Raises NotImplementedError for integers,
-    RuntimeError for a range that is empty or not finite.
+    Those outside are not counted.
+
+    With min = max the smallest and the largest element are the ends. Raises NotImplementedError for
+    integers, RuntimeError for a range that is empty or not finite.
 
     >>> import rushlight
     >>> rushlight.histc(rushlight.tensor([1.0, 2.0, 1.0]), bins=4, min=0, max=3)
@@ -73,12 +78,15 @@ def _edges(name: str, x: Array, bins: Any, low_high: Any, d: int) -> Array:
     if isinstance(bins, np.ndarray):
         if bins.ndim != 1 or not bins.size:
             raise RuntimeError(
-                f"torch.{name}(): bins tensor of dimension {d} must be 1-d with elements, not {bins.shape}"
+                f"torch.{name}(): bins tensor of dimension {d} must be 1-d with elements, not "
+                f"{bins.shape}"
             )
         if bins.dtype != x.dtype:
             raise RuntimeError(
-                f"torch.{name}(): input tensor and bins tensors should have the same dtype, but got input with dtype "
-                f"{dtypes.of_numpy(x.dtype)} and bins for dimension {d} with dtype {dtypes.of_numpy(bins.dtype)}"
+                f"torch.{name}(): input tensor and bins tensors should have the same dtype, but "
+                "got input with dtype "
+                f"{dtypes.of_numpy(x.dtype)} and bins for dimension {d} with dtype "
+                f"{dtypes.of_numpy(bins.dtype)}"
             )
         return bins
     if bins <= 0:
@@ -91,7 +99,8 @@ def _edges(name: str, x: Array, bins: Any, low_high: Any, d: int) -> Array:
         raise RuntimeError(f"torch.{name}: dimension {d}'s range [{low}, {high}] is not finite")
     if low > high:
         raise RuntimeError(
-            f"torch.{name}: min should not exceed max, but got min {low} max {high} for dimension {d}"
+            f"torch.{name}: min should not exceed max, but got min {low} max {high} for dimension "
+            f"{d}"
         )
     if low == high:
         low, high = low - 0.5, high + 0.5
@@ -99,7 +108,10 @@ def _edges(name: str, x: Array, bins: Any, low_high: Any, d: int) -> Array:
 
 
 def _count(points: Array, edges: list[Array], weight: Array | None, density: bool) -> Array:
-    """The weight of the points (one a row) in each box between edges; the last box of each dimension is closed."""
+    """The weight of the points (one a row) in each box between edges.
+
+    The last box of each dimension is closed.
+    """
     sizes = tuple(len(e) - 1 for e in edges)
     inside = np.ones(len(points), bool)
     flat = np.zeros(len(points), np.int64)
@@ -122,12 +134,14 @@ def _check_points(name: str, x: Array, weight: Array | None, shape: tuple[int, .
         raise NotImplementedError(f"\"{name}\" not implemented for '{type_name(x.dtype)}'")
     if weight is not None and weight.shape != shape:
         raise RuntimeError(
-            f"torch.{name}(): if weight tensor is provided it should have the same shape as the input tensor excluding "
+            f"torch.{name}(): if weight tensor is provided it should have the same shape as the "
+            "input tensor excluding "
             f"its innermost dimension: {list(shape)}, but got {list(weight.shape)}"
         )
     if weight is not None and weight.dtype != x.dtype:
         raise RuntimeError(
-            f"torch.{name}(): if weight tensor is provided, its dtype must be the input's, {x.dtype}"
+            f"torch.{name}(): if weight tensor is provided, its dtype must be the input's, "
+            f"{x.dtype}"
         )
 
 
@@ -135,7 +149,9 @@ def _check_points(name: str, x: Array, weight: Array | None, shape: tuple[int, .
 def histogram(
     input: Array, bins: Operand, *, range: Any = None, weight: Any = None, density: bool = False
 ) -> Any:
-    """The weight of the elements in bins, and the edges of these: a number of equal ones, or those between given edges.
+    """The weight of the elements in bins, and the edges of these.
+
+    A number of equal ones, or those between given edges.
 
     >>> import rushlight
     >>> rushlight.histogram(rushlight.tensor([1.0, 2.0, 1.0]), bins=4, range=(0.0, 3.0)).hist
@@ -160,26 +176,30 @@ def histogram_samples(make: Any) -> Iterator[Any]:
 def histogramdd(
     input: Array, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False
 ) -> Any:
-    """The weight of points (..., D) in boxes of D dimensions, and the edges of these, one vector a dimension.
+    """The weight of points (..., D) in boxes of D dimensions, and the edges, a vector each.
 
-    `bins` is a number, or for each dimension a number or a vector of edges; `range` the 2 * D ends in a row.
+    `bins` is a number, or for each dimension a number or a vector of edges; `range` the 2 * D ends
+    in a row.
     """
     points = input._array
     weight = getattr(weight, "_array", weight)
     if points.ndim < 2:
         raise RuntimeError(
-            f"torch.histogramdd(): input tensor should have at least 2 dimensions, but got {points.ndim}"
+            "torch.histogramdd(): input tensor should have at least 2 dimensions, but got "
+            f"{points.ndim}"
         )
     _check_points("histogramdd", points, weight, points.shape[:-1])
     count = points.shape[-1]
     given = [bins] * count if isinstance(bins, int) else list(bins)
     if len(given) != count:
         raise RuntimeError(
-            f"histogramdd: The size of bins must be equal to the innermost dimension of the input: {len(given)} for {count}"
+            "histogramdd: The size of bins must be equal to the innermost dimension of the input: "
+            f"{len(given)} for {count}"
         )
     if range is not None and len(range) != 2 * count:
         raise RuntimeError(
-            f"torch.histogramdd(): for a {count}-dimensional histogram range should have {2 * count} elements"
+            f"torch.histogramdd(): for a {count}-dimensional histogram range should have "
+            f"{2 * count} elements"
         )
     points = points.reshape(-1, count)
     edges = [
@@ -229,7 +249,8 @@ def bincount(input: Array, weights: Array | None = None, minlength: int = 0) -> 
         return np.bincount(input, minlength=minlength).astype(np.int64, copy=False)
     if weights.shape != input.shape:
         raise RuntimeError(
-            f"weights should be 1-d and have the same length as input: {list(weights.shape)} for {list(input.shape)}"
+            f"weights should be 1-d and have the same length as input: {list(weights.shape)} for "
+            f"{list(input.shape)}"
         )
     total = np.bincount(input, weights.astype(FLOAT64), minlength)
     return total.astype(FLOAT32) if weights.dtype == FLOAT32 else total
@@ -244,7 +265,7 @@ def bincount_samples(make: Any) -> Iterator[Any]:
     yield Bad(make(2), raises=NotImplementedError, says="not implemented for")
 
 
-# -- places in an order -------------------------------------------------------------------------------------
+# -- places in an order ----------------------------------------------------------------------------
 
 
 def _places(edges: Array, values: Any, right: bool, out_int32: bool) -> Array:
@@ -258,7 +279,9 @@ def _places(edges: Array, values: Any, right: bool, out_int32: bool) -> Array:
 def bucketize(
     input: Operand, boundaries: Array, *, out_int32: bool = False, right: bool = False
 ) -> Array:
-    """For each element the index of the first boundary that is not smaller (`right`: that is larger).
+    """For each element the index of the first boundary that is not smaller.
+
+    `right`: of the first that is larger.
 
     >>> import rushlight
     >>> rushlight.bucketize(rushlight.tensor([3, 6, 9]), rushlight.tensor([1, 3, 5, 7]))
@@ -284,10 +307,12 @@ def searchsorted(
     sorted_sequence: Array, input: Operand, *, out_int32: bool = False, right: bool = False,
     side: str | None = None, sorter: Any = None,
 ) -> Array:  # fmt: skip
-    """Where each value would keep the order if it were inserted: before equal ones, or (`right`) after them.
+    """Where each value would keep the order if it were inserted.
 
-    The order runs along the last dimension; the others must be those of the values. `sorter` are the indices
-    that put an unsorted sequence in order.
+    Before equal ones, or (`right`) after them.
+
+    The order runs along the last dimension; the others must be those of the values. `sorter` are
+    the indices that put an unsorted sequence in order.
 
     >>> import rushlight
     >>> rushlight.searchsorted(rushlight.tensor([1, 3, 5]), rushlight.tensor([3, 4]))
@@ -300,30 +325,36 @@ def searchsorted(
         )
     if right and side == "left":
         raise RuntimeError(
-            "torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True"
+            "torch.searchsorted(): side and right can't be set to opposites, got side of left "
+            "while right was True"
         )
     shape = tuple(getattr(input, "shape", ()))
     if edges.ndim != 1 and not shape:
         raise RuntimeError(
-            "torch.searchsorted(): input value can be a scalar only when boundaries tensor dimension is 1, but we got "
+            "torch.searchsorted(): input value can be a scalar only when boundaries tensor "
+            "dimension is 1, but we got "
             f"boundaries tensor dim({edges.ndim})"
         )
     if edges.ndim != 1 and tuple(edges.shape[:-1]) != shape[:-1]:
         raise RuntimeError(
-            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries "
-            f"tensor and input value tensor must match, but we got boundaries tensor {list(edges.shape)} and input "
+            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 "
+            "dimensions of boundaries "
+            "tensor and input value tensor must match, but we got boundaries tensor "
+            f"{list(edges.shape)} and input "
             f"value tensor {list(shape)}"
         )
     if sorter is not None:
         sorter = getattr(sorter, "_array", sorter)
         if tuple(sorter.shape) != tuple(edges.shape):
             raise RuntimeError(
-                "torch.searchsorted(): boundary and sorter must have the same size, but got boundary tensor "
+                "torch.searchsorted(): boundary and sorter must have the same size, but got "
+                "boundary tensor "
                 f"{list(edges.shape)} and sorter tensor {list(sorter.shape)}"
             )
         if sorter.dtype != INT64:
             raise RuntimeError(
-                f"torch.searchsorted(): sorter must be a tensor of long dtype but got {sorter.dtype}"
+                "torch.searchsorted(): sorter must be a tensor of long dtype but got "
+                f"{sorter.dtype}"
             )
         if (
             isinstance(sorter, np.ndarray)

@@ -112,7 +112,7 @@ def logcumsumexp(input: Array, dim: int) -> Array:
 def logcumsumexp_gradient(grad: Array, input: Array, out: Array, dim: int) -> Array:
     """The sum of grad[i] * exp(input[j] - out[i]) over all i >= j, by steps that never exceed 1.
 
-    exp(input[j] - out[i]) = exp(input[j] - out[j]) * exp(out[j] - out[j+1]) * ... * exp(out[i-1] - out[i])
+    exp(input[j] - out[i]) is exp(input[j] - out[j]) times all exp(out[k] - out[k+1]), j <= k < i.
     """
     if not input.ndim or not shapes.size_of(tuple(input.shape)):
         return grad
@@ -130,7 +130,10 @@ def _ratio(a: Array, b: Array) -> Array:
 
 @op(function=False)
 def weighted_sum(input: Array, decay: Array, dim: int, backward: bool) -> Array:
-    """The running sum y[i] = input[i] + decay[i] * y[i - 1]; `backward`: from the end, with y[i + 1]."""
+    """The running sum y[i] = input[i] + decay[i] * y[i - 1].
+
+    `backward`: from the end, with y[i + 1].
+    """
     return decayed_sum(input, to(decay, input.dtype), axis=dim, backward=backward)
 
 
@@ -166,7 +169,9 @@ logcumsumexp.samples(_samples())
 
 @op(method=True, composite=True)
 def diff(input: Array, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Array:
-    """Differences of neighbours along `dim`, n times over; `prepend` and `append` are joined to the ends before.
+    """Differences of neighbours along `dim`, n times over.
+
+    `prepend` and `append` are joined to the ends before.
 
     >>> import rushlight
     >>> rushlight.diff(rushlight.tensor([1, 4, 9]))

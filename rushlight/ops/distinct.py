@@ -1,4 +1,7 @@
-"""What differs: unique and unique_consecutive. The shapes of their results depend on the elements."""
+"""What differs: unique and unique_consecutive.
+
+The shapes of their results depend on the elements.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ def _rows(x: Array, dim: int, name: str) -> tuple[Array, int]:
         return x.reshape(1, 1), 0
     if 0 in x.shape[:axis] + x.shape[axis + 1 :]:
         raise RuntimeError(
-            f"{name}: There are 0 sized dimensions, and they aren't selected, so unique cannot be applied: shape "
+            f"{name}: There are 0 sized dimensions, and they aren't selected, so unique cannot be "
+            "applied: shape "
             f"{list(x.shape)}, dim {axis}"
         )
     moved = np.moveaxis(x, axis, 0)
@@ -70,7 +74,8 @@ def unique(
 ) -> Any:
     """The different elements in order (or the different parts along `dim`).
 
-    `return_inverse` adds where each element of the input is among them, `return_counts` how often each occurs.
+    `return_inverse` adds where each element of the input is among them, `return_counts` how often
+    each occurs.
     NaN differs from everything, itself too. Raises RuntimeError for empty parts.
 
     >>> import rushlight

@@ -18,7 +18,7 @@ from rushlight.primitives.reduction import argmax as p_argmax
 from rushlight.primitives.reduction import argmin as p_argmin
 from rushlight.primitives.reduction import cumulative_max, cumulative_min, reduce_max, reduce_min
 
-# -- max and min --------------------------------------------------------------------------------------------
+# -- max and min -----------------------------------------------------------------------------------
 
 
 def _with_index(name: str, position: Any) -> Any:
@@ -62,16 +62,21 @@ min_along = _with_index("min", p_argmin)
 
 
 def _check_any(name: str, x: Any, axes: tuple[int, ...], given: bool) -> None:
-    """There must be an element to choose from: IndexError for an empty dim, RuntimeError for an empty tensor."""
+    """There must be an element to choose from.
+
+    IndexError for an empty dim, RuntimeError for an empty tensor.
+    """
     if x.size or all(n for n in (x.shape[a] for a in axes)):
         return
     if given:
         empty = next(a for a in axes if not x.shape[a])
         raise IndexError(
-            f"{name}(): Expected reduction dim {empty} to have non-zero size, in shape {list(x.shape)}."
+            f"{name}(): Expected reduction dim {empty} to have non-zero size, in shape "
+            f"{list(x.shape)}."
         )
     raise RuntimeError(
-        f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the "
+        f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the "
+        "reduction dim with the "
         "'dim' argument."
     )
 
@@ -85,7 +90,8 @@ def _extreme(name: str, compute: Any) -> Any:
 
     body.__name__ = name
     body.__doc__ = (
-        f"The {'largest' if 'max' in name else 'smallest'} element of all, or along `dim`; NaN if there is one. Equal "
+        f"The {'largest' if 'max' in name else 'smallest'} element of all, or along `dim`; NaN if "
+        "there is one. Equal "
         "ones share the gradient."
     )
     declared = op(body, method=True)
@@ -140,7 +146,8 @@ def _max_like(name: str, along: Any, pairwise: Any, words: tuple[str, str]) -> A
 
     body.__name__ = name
     body.__doc__ = (
-        f"`{name}(input)`: the {words[0]} element; `{name}(input, dim)`: values and indices along a dimension; "
+        f"`{name}(input)`: the {words[0]} element; `{name}(input, dim)`: values and indices along "
+        "a dimension; "
         f"`{name}(input, other)`: `{words[1]}` of two tensors."
     )
     declared = op(body, method=True, composite=True)
@@ -173,7 +180,8 @@ def aminmax(input: Array, *, dim: int | None = None, keepdim: bool = False) -> A
     axes = axes_of(dim, input.ndim)
     if dim is None and not input.size:
         raise RuntimeError(
-            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
+            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no "
+            "identity."
         )
     _check_any("aminmax", input, axes, True)
     return tuple(f(input, axes=axes, keepdim=bool(keepdim)) for f in (reduce_min, reduce_max))
@@ -217,8 +225,9 @@ def _position(name: str, compute: Any) -> Any:
         at = compute(input, axis=axis)
         return s.reshape(at, shape=shapes.reduced(input.shape, (axis,), True)) if keepdim else at
 
+    which = "largest" if name == "argmax" else "smallest"
     body.__name__ = name
-    body.__doc__ = f"The index of the {'largest' if name == 'argmax' else 'smallest'} element: of all flattened, or along `dim`."
+    body.__doc__ = f"The index of the {which} element: of all flattened, or along `dim`."
     declared = op(body, method=True, differentiable=False)
 
     @declared.samples
@@ -235,7 +244,7 @@ argmax = _position("argmax", p_argmax)
 argmin = _position("argmin", p_argmin)
 
 
-# -- running extremes ---------------------------------------------------------------------------------------
+# -- running extremes ------------------------------------------------------------------------------
 
 
 def _running(name: str, compute: Any) -> Any:
@@ -246,8 +255,9 @@ def _running(name: str, compute: Any) -> Any:
             return s.copy(input), s.full(0, shape=input.shape, dtype=INT64)
         return compute(input, axis=axis)
 
+    which = "largest" if name == "cummax" else "smallest"
     body.__name__ = name
-    body.__doc__ = f"The {'largest' if name == 'cummax' else 'smallest'} element so far along `dim`, and where it is."
+    body.__doc__ = f"The {which} element so far along `dim`, and where it is."
     declared = op(body, method=True, outputs=("values", "indices"))
 
     @declared.gradient("input")

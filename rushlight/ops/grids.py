@@ -28,7 +28,8 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> Any:
         )
     if any(x.ndim > 1 for x in items):
         raise RuntimeError(
-            f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {[x.ndim for x in items]}"
+            "torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: "
+            f"{[x.ndim for x in items]}"
         )
     sizes = tuple(shapes.size_of(tuple(x.shape)) for x in items)
     grids = [

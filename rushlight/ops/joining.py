@@ -17,12 +17,14 @@ from rushlight.primitives import structural as s
 from rushlight.primitives.sorting import add_along, take_along
 from rushlight.primitives.structural import concatenate, constant
 
-# -- cat and stack ------------------------------------------------------------------------------------------
+# -- cat and stack ---------------------------------------------------------------------------------
 
 
 @op(aliases=("concat", "concatenate"))
 def cat(tensors: list[Array], dim: int = 0) -> Array:
-    """The tensors one after the other along `dim`; all other sizes must be equal. Empty 1-d tensors are passed over.
+    """The tensors one after the other along `dim`; all other sizes must be equal.
+
+    Empty 1-d tensors are passed over.
 
     >>> import rushlight
     >>> rushlight.cat([rushlight.ones(1, 2), rushlight.zeros(1, 2)])
@@ -74,7 +76,8 @@ def stack(tensors: list[Array], dim: int = 0) -> Array:
     for i, x in enumerate(tensors):
         if x.shape != shape:
             raise RuntimeError(
-                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(x.shape)} at entry {i}"
+                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and "
+                f"{list(x.shape)} at entry {i}"
             )
     axis = dimension(dim, len(shape) + 1)
     wide = (*shape[:axis], 1, *shape[axis:])
@@ -137,7 +140,7 @@ column_stack = _stacked(
 )
 
 
-# -- repetition ---------------------------------------------------------------------------------------------
+# -- repetition ------------------------------------------------------------------------------------
 
 
 def _tiled(x: Any, counts: tuple[int, ...]) -> Any:
@@ -156,7 +159,8 @@ def repeat(input: Array, *repeats: Any) -> Array:
     counts = sequence(repeats)
     if len(counts) < input.ndim:
         raise RuntimeError(
-            "Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor"
+            "Number of dimensions of repeat dims can not be smaller than number of dimensions of "
+            "tensor"
         )
     if min(counts, default=0) < 0:
         raise RuntimeError(
@@ -204,7 +208,10 @@ def tile_samples(make: Any) -> Iterator[Any]:
 def repeat_interleave(
     input: Array, repeats: Any, dim: int | None = None, *, output_size: int | None = None
 ) -> Array:
-    """Each element `repeats` times (a number, or one for each element along `dim`); flattened where `dim` is None."""
+    """Each element `repeats` times (a number, or one for each element along `dim`).
+
+    Flattened where `dim` is None.
+    """
     x = input if dim is not None else to_shape(input, (shapes.size_of(tuple(input.shape)),))
     axis = dimension(0 if dim is None else dim, x.ndim)
     size = tuple(x.shape)[axis] if x.ndim else 1
@@ -214,7 +221,8 @@ def repeat_interleave(
     counts = counts * size if len(counts) == 1 else counts
     if len(counts) != size:
         raise RuntimeError(
-            f"repeats must be 0-dim or 1-dim tensor of the size of dim {axis} ({size}), but has {len(counts)} elements"
+            f"repeats must be 0-dim or 1-dim tensor of the size of dim {axis} ({size}), but has "
+            f"{len(counts)} elements"
         )
     places = [i for i, n in enumerate(counts) for _ in range(n)]
     if output_size is not None and output_size != len(places):

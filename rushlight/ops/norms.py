@@ -53,7 +53,11 @@ def logsumexp_samples(make: Any) -> Iterator[Any]:
 def vector_norm(
     x: Array, ord: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Array:
-    """The norm of order `ord` of all elements, or along `dim`: (sum |x|^ord)^(1/ord); max for inf, min for -inf."""
+    """The norm of order `ord` of all elements, or along `dim`: (sum |x|^ord)^(1/ord).
+
+    Of order inf it is max |x|, of order -inf min |x|, of order 0 the number of elements that are
+    not 0.
+    """
     if x.dtype not in INEXACT:
         raise RuntimeError(
             "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
@@ -65,7 +69,8 @@ def vector_norm(
     if (ord < 0 or ord == math.inf) and not count_along(x.shape, axes):
         where = "an empty tensor" if dim is None else f"dimension {axes}, which is empty,"
         raise RuntimeError(
-            f"linalg.vector_norm cannot compute the {ord} norm on {where} because the operation does not have an identity"
+            f"linalg.vector_norm cannot compute the {ord} norm on {where} because the operation "
+            "does not have an identity"
         )
     return to(_norm(p.absolute(widened(x)), ord, axes, bool(keepdim)), real_of(x.dtype))
 
@@ -124,7 +129,9 @@ def vector_norm_samples(make: Any) -> Iterator[Any]:
 def norm(
     input: Array, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Array:
-    """The norm of all elements, or along `dim`: p a number, or "fro" for 2; "nuc" is the nuclear norm of matrices.
+    """The norm of all elements, or along `dim`: p a number, or "fro" for 2.
+
+    "nuc" is the nuclear norm of matrices.
 
     >>> import rushlight
     >>> rushlight.norm(rushlight.tensor([3.0, 4.0]))

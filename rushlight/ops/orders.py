@@ -39,7 +39,10 @@ def transpose_samples(make: Any) -> Iterator[Any]:
 
 @op(view=True, method=True, node="TBackward0")
 def t(input: Array) -> Steps:
-    """A matrix transposed; vectors and scalars as they are. Raises RuntimeError for more dimensions."""
+    """A matrix transposed; vectors and scalars as they are.
+
+    Raises RuntimeError for more dimensions.
+    """
     if input.ndim > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {input.ndim}D")
     return _permute(tuple(reversed(range(input.ndim))))
@@ -58,8 +61,10 @@ def permute(input: Array, *dims: Any) -> Steps:
     wanted = sequence(dims)
     if len(wanted) != input.ndim:
         raise RuntimeError(
-            "permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired "
-            f"ordering of dimensions i.e. input.dim() = {input.ndim} is not equal to len(dims) = {len(wanted)}"
+            "permute(sparse_coo): number of dimensions in the tensor input does not match the "
+            "length of the desired "
+            f"ordering of dimensions i.e. input.dim() = {input.ndim} is not equal to len(dims) = "
+            f"{len(wanted)}"
         )
     axes = tuple(dimension(d, input.ndim) for d in wanted)
     if len(set(axes)) != len(axes):
@@ -77,12 +82,16 @@ def permute_samples(make: Any) -> Iterator[Any]:
 
 @op(view=True, method=True, aliases=("moveaxis",), node="PermuteBackward0")
 def movedim(input: Array, source: Any, destination: Any) -> Steps:
-    """Dimensions moved from `source` to `destination` (ints or tuples); the others keep their order."""
+    """Dimensions moved from `source` to `destination` (ints or tuples).
+
+    The others keep their order.
+    """
     sources, targets = sequence((source,)) if isinstance(source, (tuple, list)) else (source,), None
     targets = sequence((destination,)) if isinstance(destination, (tuple, list)) else (destination,)
     if len(sources) != len(targets):
         raise RuntimeError(
-            f"movedim: Invalid source or destination dims: {source} and {destination} differ in length"
+            f"movedim: Invalid source or destination dims: {source} and {destination} differ in "
+            "length"
         )
     rank = input.ndim
     sources, targets = (
@@ -144,8 +153,10 @@ def transposed(input: Array) -> Array:
     """The matrix transposed (of other tensors, all dimensions reversed: deprecated)."""
     if input.ndim != 2:
         warn_user(
-            f"The use of `x.T` on tensors of dimension other than 2 (here {input.ndim}) to reverse their shape is "
-            "deprecated and it will throw an error in a future release. Write `x.mT` for batches of matrices, or "
+            f"The use of `x.T` on tensors of dimension other than 2 (here {input.ndim}) to reverse "
+            "their shape is "
+            "deprecated and it will throw an error in a future release. Write `x.mT` for batches "
+            "of matrices, or "
             "`x.permute(...)`."
         )
     return reversed_dims(input)
@@ -188,7 +199,8 @@ def hermitian(input: Array) -> Array:
     """The matrix transposed and conjugated. Raises RuntimeError for other tensors."""
     if input.ndim not in (0, 2):
         raise RuntimeError(
-            f"tensor.H is only supported on matrices (2-D tensors). Got {input.ndim}-D tensor. For batches of "
+            f"tensor.H is only supported on matrices (2-D tensors). Got {input.ndim}-D tensor. For "
+            "batches of "
             "matrices, use tensor.mH."
         )
     return matrices_adjoint(input)

@@ -56,7 +56,8 @@ def select(input: Array, dim: int, index: int) -> Steps:
     index = int(index)
     if not -size <= index < size:
         raise IndexError(
-            f"select(): index {index} out of range for tensor of size {list(input.shape)} at dimension {d}"
+            f"select(): index {index} out of range for tensor of size {list(input.shape)} at "
+            f"dimension {d}"
         )
     index = index + size if index < 0 else index
     cut = slice_step(input.shape, d, index, index + 1)
@@ -89,7 +90,10 @@ def diagonal_samples(make: Any) -> Iterator[Any]:
 
 @op(view=True, method=True, function=False)
 def unfold(input: Array, dimension: int, size: int, step: int) -> Steps:
-    """All windows of `size` along a dimension, `step` apart; their elements form a new last dimension."""
+    """All windows of `size` along a dimension, `step` apart.
+
+    Their elements form a new last dimension.
+    """
     d = shapes.dimension(dimension, input.ndim)
     if not input.ndim:
         return reshape_step((size,))
@@ -126,7 +130,8 @@ def split(input: Array, split_size_or_sections: Any, dim: int = 0) -> list[Steps
 def _pieces(x: Array, d: int, sizes: tuple[int, ...], name: str) -> list[Steps]:
     if sum(sizes) != x.shape[d] or min(sizes, default=0) < 0:
         raise RuntimeError(
-            f"{name} expects split_sizes to sum exactly to {x.shape[d]} (input tensor's size at dimension {d}), but got "
+            f"{name} expects split_sizes to sum exactly to {x.shape[d]} (input tensor's size at "
+            f"dimension {d}), but got "
             f"split_sizes={list(sizes)}"
         )
     start, chains = 0, []
@@ -214,12 +219,14 @@ def _split_along(name: str, needed: int, dim_of: Any, says: str) -> Any:
     def body(input: Array, indices_or_sections: Any) -> Any:
         if input.ndim < needed:
             raise RuntimeError(
-                f"torch.{name} requires a tensor with at least {needed} dimension, but got a tensor with {input.ndim} dimensions!"
+                f"torch.{name} requires a tensor with at least {needed} dimension, but got a "
+                f"tensor with {input.ndim} dimensions!"
             )
         d = dim_of(input)
         if isinstance(indices_or_sections, int) and input.shape[d] % indices_or_sections:
             raise RuntimeError(
-                f"torch.{name} attempted to split along dimension {d}, but the size of the dimension {input.shape[d]} "
+                f"torch.{name} attempted to split along dimension {d}, but the size of the "
+                f"dimension {input.shape[d]} "
                 f"is not divisible by the split_size {indices_or_sections}!"
             )
         return tensor_split(input, indices_or_sections, d)

@@ -1,4 +1,4 @@
-"""Reductions whose gradient spreads over all elements: sum, mean, prod, var, std; and all, any, count_nonzero."""
+"""Reductions that weigh all elements alike: sum, mean, prod, var, std, all, any, count_nonzero."""
 
 from __future__ import annotations
 
@@ -125,12 +125,16 @@ nansum.samples(_samples())
 
 @op(method=True, node=_numbered("Mean"))
 def mean(input: Array, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
-    """The mean of all elements, or along `dim`. Raises RuntimeError for integers unless `dtype` says otherwise."""
+    """The mean of all elements, or along `dim`.
+
+    Raises RuntimeError for integers unless `dtype` says otherwise.
+    """
     if dtype is not None:
         input = to(input, dtypes.to_numpy(dtype))
     if input.dtype not in INEXACT:
         raise RuntimeError(
-            "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: "
+            "mean(): could not infer output dtype. Input dtype must be either a floating point or "
+            "complex dtype. Got: "
             f"{recording.type_name(input.dtype)}. Call .float() first, or give dtype="
         )
     axes = axes_of(dim, input.ndim)
@@ -155,7 +159,8 @@ def nanmean(input: Array, dim: Any = None, keepdim: bool = False, *, dtype: Any 
     """The mean of the elements that are not NaN. Raises RuntimeError for integers."""
     if getattr(input, "_array", input).dtype not in INEXACT:
         raise RuntimeError(
-            f"nanmean(): expected input to have floating point or complex dtype but got {input.dtype}"
+            "nanmean(): expected input to have floating point or complex dtype but got "
+            f"{input.dtype}"
         )
     there = sum(choose(isnan(input), 0, 1), dim, keepdim)
     return nansum(input, dim, keepdim, dtype=dtype) / there
@@ -171,7 +176,8 @@ def prod(
     """The product of all elements, or along one dimension; integers and bools in int64."""
     if isinstance(dim, (tuple, list)):
         raise TypeError(
-            f"prod(): argument 'dim' must be int, not {type(dim).__name__}: multiply along one at a time"
+            f"prod(): argument 'dim' must be int, not {type(dim).__name__}: multiply along one at "
+            "a time"
         )
     x = _as_dtype(input, dtype)
     return reduce_prod(x, axes=shapes.dimensions(dim, x.ndim), keepdim=bool(keepdim))
@@ -179,7 +185,10 @@ def prod(
 
 @prod.gradient("input")
 def prod_gradient(grad: Array, input: Array, dim: Any, keepdim: bool) -> Array:
-    """The product of the others: by division where no element is zero, else only the one zero has a slope."""
+    """The product of all other elements.
+
+    It comes by division where no element is zero, else only the one zero has a slope.
+    """
     shape = tuple(input.shape)
     zero = input == 0
     safe = choose(zero, 1, input)
@@ -198,7 +207,7 @@ def prod_samples(make: Any) -> Iterator[Any]:
     yield Bad(make(3, 4), 2, raises=IndexError, says="out of range")
 
 
-# -- spread about the mean ----------------------------------------------------------------------------------
+# -- spread about the mean -------------------------------------------------------------------------
 
 
 def _freedom(unbiased: Any, correction: Any) -> float:
@@ -213,7 +222,10 @@ def _dim_or_flag(dim: Any, unbiased: Any) -> tuple[Any, Any]:
 
 
 def _variance(input: Array, dim: Any, correction: float, keepdim: bool, name: str) -> Array:
-    """In float32 at least, by the distances from the mean: no digits are lost where the mean is large."""
+    """In float32 at least, by the distances from the mean.
+
+    No digits are lost where the mean is large.
+    """
     if input.dtype not in INEXACT:
         raise RuntimeError("std and var only support floating point and complex dtypes")
     axes = axes_of(dim, input.ndim)
@@ -221,7 +233,8 @@ def _variance(input: Array, dim: Any, correction: float, keepdim: bool, name: st
     freedom = float(count - correction)
     if freedom <= 0:
         warn_user(
-            f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input "
+            f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the "
+            "reduction factor (input "
             f"numel divided by output numel): here {count} elements, correction {correction}."
         )
         freedom = 0.0
@@ -285,7 +298,7 @@ def var(
     *,
     correction: Any = None,
 ) -> Array:
-    """The variance of all elements, or along `dim`, with n - correction (default 1) in the denominator."""
+    """The variance of all elements, or along `dim`: square distances over n - correction (or 1)."""
     dim, unbiased = _dim_or_flag(dim, unbiased)
     return variance(input, dim, _freedom(unbiased, correction), keepdim)
 
@@ -346,14 +359,14 @@ for _call in (var, std, var_mean, std_mean):
 
 @op(method=True, composite=True, function=False)
 def sum_to_size(input: Array, *size: Any) -> Array:
-    """Sums the dimensions in which a tensor of shape `size` would be stretched to the input's shape."""
+    """Sums the dimensions in which a tensor of shape `size` would be stretched to the input's."""
     wanted = sequence(size)
     if not shapes.can_broadcast(wanted, tuple(input.shape)):
         raise RuntimeError(f"size {list(wanted)} is not expandable to size {list(input.shape)}.")
     shape = tuple(input.shape)
     extra = len(shape) - len(wanted)
     axes = tuple(i for i, n in enumerate(shape) if i < extra or (wanted[i - extra] == 1 and n != 1))
-    return to_shape(sum(input, axes), wanted) if axes else input
+    return to_shape(sum(input, axes), wanted) if axes or wanted != shape else input
 
 
 @sum_to_size.samples
@@ -363,7 +376,7 @@ def sum_to_size_samples(make: Any) -> Iterator[Any]:
     yield Bad(make(3), 2, raises=RuntimeError, says="not expandable")
 
 
-# -- truth --------------------------------------------------------------------------------------------------
+# -- truth -----------------------------------------------------------------------------------------
 
 
 def _truth(name: str, compute: Any, says: str) -> Any:

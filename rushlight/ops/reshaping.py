@@ -1,4 +1,7 @@
-"""Other shapes of the same elements: view, reshape, flatten, squeeze, expand. Bodies of view ops answer with steps."""
+"""Other shapes of the same elements: view, reshape, flatten, squeeze, expand.
+
+Bodies of view ops answer with steps.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,10 @@ def check_viewable(x: Array, shape: tuple[int, ...]) -> None:
     """RuntimeError where this memory can't be seen in another shape without a copy."""
     if not is_viewable(x, shape):
         raise RuntimeError(
-            f"view size is not compatible with input tensor's size and stride: shape {list(x.shape)} can't be seen "
-            f"as {list(shape)} without a copy (at least one dimension spans across two contiguous subspaces). "
+            "view size is not compatible with input tensor's size and stride: shape "
+            f"{list(x.shape)} can't be seen "
+            f"as {list(shape)} without a copy (at least one dimension spans across two contiguous "
+            "subspaces). "
             "Use .reshape(...) instead."
         )
 
@@ -43,7 +48,9 @@ def reshape_step(shape: tuple[int, ...]) -> Steps:
 
 @op(view=True, method=True, function=False)
 def view(input: Array, *size: Any) -> Steps:
-    """The same elements in another shape; one size may be -1. Also `view(dtype)`: the same bytes as another type.
+    """The same elements in another shape; one size may be -1.
+
+    `view(dtype)` shows the same bytes as another type.
 
     Raises RuntimeError where the shape does not fit the number of elements or the memory.
     """
@@ -92,7 +99,9 @@ def count_of(x: Any) -> int:
 
 @op(method=True, composite=True)
 def reshape(input: Array, *shape: Any) -> Array:
-    """The same elements in another shape: a view where the memory allows, else a copy. One size may be -1.
+    """The same elements in another shape: a view where the memory allows, else a copy.
+
+    One size may be -1.
 
     >>> import rushlight
     >>> rushlight.reshape(rushlight.arange(6), (2, -1))
@@ -171,7 +180,8 @@ def unflatten(input: Array, dim: int, sizes: Any) -> Array:
         sizes = tuple(shape[d] // known if n == -1 else n for n in sizes)
     if shapes.size_of(sizes) != shape[d]:
         raise RuntimeError(
-            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {d} ({shape[d]}) in the input tensor"
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {d} "
+            f"({shape[d]}) in the input tensor"
         )
     return to_shape(input, (*shape[:d], *sizes, *shape[d + 1 :]))
 
@@ -214,7 +224,7 @@ def squeeze_several(input: Array, dim: tuple[int, ...]) -> Steps:
 
 @op(method=True, composite=True)
 def squeeze(input: Array, dim: Any = None) -> Array:
-    """Without the dimensions of size 1, or without those of `dim` (an int or a tuple) that have size 1.
+    """Without the dimensions of size 1, or without those of `dim` (an int or a tuple) that have it.
 
     >>> import rushlight
     >>> rushlight.squeeze(rushlight.zeros(2, 1, 3, 1)).shape
@@ -249,7 +259,7 @@ def unsqueeze_samples(make: Any) -> Iterator[Any]:
     yield Bad(make(2), 2, raises=IndexError, says="out of range")
 
 
-# -- expansion ----------------------------------------------------------------------------------------------
+# -- expansion -------------------------------------------------------------------------------------
 
 
 @op(view=True, method=True, function=False)
@@ -259,7 +269,8 @@ def expand(input: Array, *size: Any) -> Steps:
     extra = len(wanted) - input.ndim
     if extra < 0:
         raise RuntimeError(
-            f"expand({list(input.shape)}, size={list(wanted)}): the number of sizes provided ({len(wanted)}) must be "
+            f"expand({list(input.shape)}, size={list(wanted)}): the number of sizes provided "
+            f"({len(wanted)}) must be "
             f"greater or equal to the number of dimensions in the tensor ({input.ndim})"
         )
     shape = []
@@ -268,12 +279,14 @@ def expand(input: Array, *size: Any) -> Steps:
         if n == -1:
             if have is None:
                 raise RuntimeError(
-                    f"The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension {i}"
+                    "The expanded size of the tensor (-1) isn't allowed in a leading, "
+                    f"non-existing dimension {i}"
                 )
             n = have
         elif have not in (None, 1, n):
             raise RuntimeError(
-                f"The expanded size of the tensor ({n}) must match the existing size ({have}) at non-singleton dimension "
+                f"The expanded size of the tensor ({n}) must match the existing size ({have}) at "
+                "non-singleton dimension "
                 f"{i}.  Target sizes: {list(wanted)}.  Tensor sizes: {list(input.shape)}"
             )
         shape.append(n)
@@ -327,7 +340,9 @@ def broadcast_tensors_samples(make: Any) -> Iterator[Any]:
 
 @op(composite=True, differentiable=False)
 def broadcast_shapes(*shapes_: Any) -> Any:
-    """The shape that all the given shapes (or sizes of vectors) broadcast to. Raises RuntimeError if there is none.
+    """The shape that all the given shapes (or sizes of vectors) broadcast to.
+
+    Raises RuntimeError if there is none.
 
     >>> import rushlight
     >>> rushlight.broadcast_shapes((2, 1), 3)

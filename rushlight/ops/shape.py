@@ -1,4 +1,4 @@
-"""The view ops of all kinds under one roof, for the files that use several: shapes, orders, parts."""
+"""The view ops under one roof, for the files that use several: shapes, orders, parts."""
 
 from __future__ import annotations
 
@@ -49,9 +49,43 @@ from rushlight.ops.reshaping import (
 )  # fmt: skip
 
 __all__ = [
-    "adjoint", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_tensors", "broadcast_to", "check_viewable", "chunk",
-    "count_of", "diagonal", "expand", "expand_as", "flatten", "is_viewable", "matrix_transpose", "movedim", "narrow",
-    "permute", "ravel", "reshape", "reshape_step", "reshaped", "reshaped_copy", "reversed_dims", "select", "slice_step",
-    "split", "split_with_sizes", "squeeze", "t", "tensor_split", "to_shape", "transpose", "unbind", "unflatten",
-    "unfold", "unsqueeze", "view", "view_as",
-]  # fmt: skip
+    "adjoint",
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "broadcast_tensors",
+    "broadcast_to",
+    "check_viewable",
+    "chunk",
+    "count_of",
+    "diagonal",
+    "expand",
+    "expand_as",
+    "flatten",
+    "is_viewable",
+    "matrix_transpose",
+    "movedim",
+    "narrow",
+    "permute",
+    "ravel",
+    "reshape",
+    "reshape_step",
+    "reshaped",
+    "reshaped_copy",
+    "reversed_dims",
+    "select",
+    "slice_step",
+    "split",
+    "split_with_sizes",
+    "squeeze",
+    "t",
+    "tensor_split",
+    "to_shape",
+    "transpose",
+    "unbind",
+    "unflatten",
+    "unfold",
+    "unsqueeze",
+    "view",
+    "view_as",
+]

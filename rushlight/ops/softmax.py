@@ -22,7 +22,8 @@ def _real(name: str, x: Array, dtype: Any) -> Array:
         x = to(x, dtypes.to_numpy(dtype))
     if x.dtype not in dtypes.FLOATING:
         raise NotImplementedError(
-            f"\"{name}_lastdim_kernel_impl\" not implemented for '{type_name(x.dtype)}': convert to a floating dtype, "
+            f"\"{name}_lastdim_kernel_impl\" not implemented for '{type_name(x.dtype)}': convert "
+            "to a floating dtype, "
             "or give dtype="
         )
     return x
@@ -50,7 +51,9 @@ def softmax_gradient(grad: Array, out: Array, dim: Any) -> Array:
 
 @op(method=True, aliases=("special.log_softmax",))
 def log_softmax(input: Array, dim: int, dtype: Any = None) -> Array:
-    """log(softmax(x)) along `dim`, without overflow or loss of digits; computed in `dtype` if one is given.
+    """log(softmax(x)) along `dim`, without overflow or loss of digits.
+
+    Computed in `dtype` if one is given.
 
     Raises NotImplementedError for integers and complex numbers.
 
@@ -86,7 +89,8 @@ def _functional(name: str, compute: Any, says: str) -> Any:
         if dim is None:
             dim = 0 if input.ndim in (0, 1, 3) else 1
             warn_user(
-                f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an "
+                f"Implicit dimension choice for {name} has been deprecated. Change the call to "
+                "include dim=X as an "
                 f"argument; here it is dim={dim}."
             )
         return compute(input, dim, dtype)

@@ -15,7 +15,10 @@ from rushlight.primitives.sorting import sort as p_sort
 
 @op(method=True, outputs=("values", "indices"))
 def sort(input: Array, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
-    """The elements in order along `dim`, and where they were. Equal ones keep their order; NaN is the largest."""
+    """The elements in order along `dim`, and where they were.
+
+    Equal ones keep their order; NaN is the largest.
+    """
     check_ordered("sort", input)
     axis = shapes.dimension(dim, input.ndim)
     if not input.ndim:

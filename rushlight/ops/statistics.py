@@ -26,7 +26,7 @@ from rushlight.primitives.reduction import cumulative_max, reduce_sum
 from rushlight.primitives.sorting import sort as p_sort
 from rushlight.primitives.sorting import take_along
 
-# -- the middle ---------------------------------------------------------------------------------------------
+# -- the middle ------------------------------------------------------------------------------------
 
 
 def _axis(name: str, x: Array, dim: int) -> tuple[int, int]:
@@ -118,12 +118,12 @@ median = _middle("median", median_along)
 nanmedian = _middle("nanmedian", nanmedian_along)
 
 
-# -- the most frequent --------------------------------------------------------------------------------------
+# -- the most frequent -----------------------------------------------------------------------------
 
 
 @op(method=True, outputs=("values", "indices"))
 def mode(input: Array, dim: int = -1, keepdim: bool = False) -> Any:
-    """The most frequent element along `dim` (the smallest of several), and the last place where it is.
+    """The most frequent element along `dim` (the smallest of several), and the last place of it.
 
     >>> import rushlight
     >>> rushlight.mode(rushlight.tensor([2, 1, 2, 1, 0])).values
@@ -143,7 +143,8 @@ def mode(input: Array, dim: int = -1, keepdim: bool = False) -> Any:
     along = [1] * input.ndim
     along[axis] = size
     place = s.reshape(s.iota(length=size, dtype=INT64), shape=tuple(along))
-    # How far each element is from the beginning of its run: the longest run is the one that gets furthest first.
+    # How far each element is from the beginning of its run: the longest run is the one that gets
+    # furthest first.
     begin, _ = cumulative_max(s.select(begins, place, 0), axis=axis)
     at = s.reshape(p_argmax(p.sub(place, begin), axis=axis), shape=first.shape)
     shape = shapes.reduced(input.shape, (axis,), bool(keepdim))
@@ -162,7 +163,7 @@ def mode_samples(make: Any) -> Iterator[Any]:
     yield Bad(make(0), raises=IndexError, says="non-zero size")
 
 
-# -- quantiles ----------------------------------------------------------------------------------------------
+# -- quantiles -------------------------------------------------------------------------------------
 
 
 def _shares(q: Any, x: Any, name: str) -> Any:
@@ -236,7 +237,9 @@ def quantile(
     *,
     interpolation: str = "linear",
 ) -> Array:
-    """The values below which a share q of the elements lies; q is a number, or a vector: then results come first.
+    """The values below which a share q of the elements lies.
+
+    q is a number, or a vector: then there is one result for each, along a new first dimension.
 
     `interpolation` between two elements: "linear", "lower", "higher", "midpoint" or "nearest".
 

@@ -57,7 +57,9 @@ def _geometry(x: Array) -> tuple[tuple[int, ...], int, int]:
 
 @op(view=True, method=True)
 def as_strided(input: Array, size: Any, stride: Any, storage_offset: int | None = None) -> Steps:
-    """Any walk through the memory of `input`: element [i, j, ...] lies at storage_offset + i * stride[0] + ...
+    """Any walk through the memory of `input`.
+
+    Element [i, j, ...] lies at storage_offset + i * stride[0] + j * stride[1] + ...
 
     Elements of the view may share memory; then it can be read, not written.
     Raises RuntimeError where the walk would leave the memory.
@@ -75,7 +77,8 @@ def as_strided(input: Array, size: Any, stride: Any, storage_offset: int | None 
         )
     if min(strides, default=0) < 0:
         raise RuntimeError(
-            f"as_strided: Negative strides are not supported at the moment, got strides: {list(strides)}"
+            "as_strided: Negative strides are not supported at the moment, got strides: "
+            f"{list(strides)}"
         )
     if min(shape, default=0) < 0:
         raise RuntimeError(f"as_strided: sizes must not be negative, got {list(shape)}")
@@ -91,8 +94,10 @@ def as_strided(input: Array, size: Any, stride: Any, storage_offset: int | None 
     if needed > length:
         item = input.dtype.itemsize
         raise RuntimeError(
-            f"setStorage: sizes {list(shape)}, strides {list(strides)}, storage offset {offset}, and itemsize {item} "
-            f"requiring a storage size of {needed * item} are out of bounds for storage of size {length * item}"
+            f"setStorage: sizes {list(shape)}, strides {list(strides)}, storage offset {offset}, "
+            f"and itemsize {item} "
+            f"requiring a storage size of {needed * item} are out of bounds for storage of size "
+            f"{length * item}"
         )
     return (
         (strided, {"shape": shape, "strides": strides, "offset": offset - start, "origin": origin}),
@@ -134,7 +139,7 @@ def as_strided_scatter_samples(make: Any) -> Iterator[Any]:
     yield Bad(make(7), make(3), (2,), (1,), raises=RuntimeError, says="size equal")
 
 
-# -- in place -----------------------------------------------------------------------------------------------
+# -- in place --------------------------------------------------------------------------------------
 
 
 def _taken_in_place(call: Any, view_of: Any = None) -> None:
@@ -149,15 +154,18 @@ def _taken_in_place(call: Any, view_of: Any = None) -> None:
         return recording.adopt(self, view_of(self, *args, **kwargs), name)
 
     form.__name__ = form.__qualname__ = name
-    form.__doc__ = f"In-place form of `{this.name}`: gives the tensor itself the shape and strides of the view."
+    form.__doc__ = f"In-place form of `{this.name}`: the tensor itself takes the view's shape."
     form.op = this  # type: ignore[attr-defined]
     call.inplace, this.inplace = form, True
 
 
 def _squeezed(x: Tensor, dim: Any = None) -> Tensor:
+    found: Tensor
     if dim is None:
-        return squeeze_all(x)  # type: ignore[no-any-return]
-    return (squeeze_several if isinstance(dim, (tuple, list)) else squeeze_one)(x, dim)  # type: ignore[no-any-return]
+        found = squeeze_all(x)
+    else:
+        found = (squeeze_several if isinstance(dim, (tuple, list)) else squeeze_one)(x, dim)
+    return found
 
 
 _taken_in_place(squeeze, _squeezed)
@@ -165,7 +173,7 @@ for _call in (unsqueeze, transpose, t, as_strided):
     _taken_in_place(_call)
 
 
-# -- copies -------------------------------------------------------------------------------------------------
+# -- copies ----------------------------------------------------------------------------------------
 
 
 @op(view=True, function=False, node="SliceBackward0")
@@ -222,15 +230,28 @@ alias_copy.gradient("input")(lambda grad: grad)
 alias_copy.samples(unary_samples())
 
 for _call, _name in (
-    (as_strided, "as_strided_copy"), (diagonal, "diagonal_copy"), (expand, "expand_copy"),
-    (permute, "permute_copy"), (select, "select_copy"), (slice_view, "slice_copy"),
-    (split, "split_copy"), (split_with_sizes, "split_with_sizes_copy"), (squeeze, "squeeze_copy"), (t, "t_copy"),
-    (transpose, "transpose_copy"), (unbind, "unbind_copy"), (unfold, "unfold_copy"), (unsqueeze, "unsqueeze_copy"),
+    (as_strided, "as_strided_copy"),
+    (diagonal, "diagonal_copy"),
+    (expand, "expand_copy"),
+    (permute, "permute_copy"),
+    (select, "select_copy"),
+    (slice_view, "slice_copy"),
+    (split, "split_copy"),
+    (split_with_sizes, "split_with_sizes_copy"),
+    (squeeze, "squeeze_copy"),
+    (t, "t_copy"),
+    (transpose, "transpose_copy"),
+    (unbind, "unbind_copy"),
+    (unfold, "unfold_copy"),
+    (unsqueeze, "unsqueeze_copy"),
     (view, "view_copy"),
-):  # fmt: skip
+):
     _copying(_call, _name)
 
 for _call, _name in (
-    (narrow, "narrow_copy"), (split, "unsafe_split"), (chunk, "unsafe_chunk"), (split_with_sizes, "unsafe_split_with_sizes"),
-):  # fmt: skip
+    (narrow, "narrow_copy"),
+    (split, "unsafe_split"),
+    (chunk, "unsafe_chunk"),
+    (split_with_sizes, "unsafe_split_with_sizes"),
+):
     _copying(_call, _name, method=True)

@@ -71,7 +71,8 @@ def written(input: Array, src: Array, steps: Any) -> Array:
     wanted = tuple(show(input, steps).shape)
     if tuple(src.shape) != wanted:
         raise RuntimeError(
-            f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(wanted)}"
+            "expected src to have a size equal to the slice of self. src size = "
+            f"{list(src.shape)}, slice size = {list(wanted)}"
         )
     return update(input, s.cast(src, dtype=input.dtype) if src.dtype != input.dtype else src, steps)
 

@@ -25,7 +25,8 @@ def _reduction(
     def _(x: Any, *, axes: tuple[int, ...], keepdim: bool) -> Aval:
         if not of_empty and any(x.shape[a] == 0 for a in axes):
             raise RuntimeError(
-                f"{name[7:]}: dimension of size 0 has no elements to choose from in shape {tuple(x.shape)}"
+                f"{name[7:]}: dimension of size 0 has no elements to choose from in shape "
+                f"{tuple(x.shape)}"
             )
         return Aval(shapes.reduced(x.shape, axes, keepdim), result(x.dtype))
 
@@ -87,7 +88,8 @@ def _(xp: Any, x: Array, *, axes: tuple[int, ...], keepdim: bool) -> Array:
 def _position(x: Any, *, axis: int) -> Aval:
     if x.shape[axis] == 0:
         raise IndexError(
-            f"argmax/argmin: expected reduction dim {axis} to have non-zero size, shape {tuple(x.shape)}"
+            f"argmax/argmin: expected reduction dim {axis} to have non-zero size, shape "
+            f"{tuple(x.shape)}"
         )
     return Aval(shapes.reduced(x.shape, (axis,), False), INT64)
 
@@ -110,7 +112,7 @@ def _(xp: Any, x: Array, *, axis: int) -> Array:
     return xp.argmin(_wide(x), axis)
 
 
-# -- cumulative ---------------------------------------------------------------------------------------------
+# -- cumulative ------------------------------------------------------------------------------------
 
 cumulative_sum = primitive("cumulative_sum", params=("axis",))
 cumulative_product = primitive("cumulative_product", params=("axis",))

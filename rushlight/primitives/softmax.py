@@ -1,4 +1,4 @@
-"""Softmax and its logarithm along an axis, shifted by the largest element so that nothing overflows."""
+"""Softmax and its logarithm along an axis, shifted by the largest element: nothing overflows."""
 
 from __future__ import annotations
 

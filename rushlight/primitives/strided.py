@@ -1,7 +1,7 @@
 """Any walk through the memory an array lies in, as a view; its adjoint, and writes through it.
 
-Positions count in elements from the first element of the array. `origin` are the array's own strides: they say
-where its elements lie, which a pure function could not know otherwise.
+Positions count in elements from the first element of the array. `origin` are the array's own
+strides: they say where its elements lie, which a pure function could not know otherwise.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def positions(shape: tuple[int, ...], strides: tuple[int, ...], offset: int) -> 
 
 
 def _both(view: Any, source: Any) -> tuple[Any, Any, int]:
-    """The positions of a view and of its source, counted from the lowest of all, and the span of both."""
+    """The positions of a view and of its source from the lowest of all on, and the span of both."""
     ends = [int(f(p)) for p in (view, source) if p.size for f in (np.min, np.max)]
     low, high = (min(ends), max(ends)) if ends else (0, -1)
     return view - low, source - low, high - low + 1
@@ -94,8 +94,10 @@ def _(xp: Any, x: Any, value: Any, *, shape: Any, strides: Any, offset: int, ori
     inside[own] = True
     if not inside[seen].all():
         raise RuntimeError(
-            f"as_strided: shape {tuple(shape)}, strides {tuple(strides)} reach elements outside of the tensor of "
-            f"shape {tuple(x.shape)} that is written; take the view from the tensor that has all of them"
+            f"as_strided: shape {tuple(shape)}, strides {tuple(strides)} reach elements outside of "
+            "the tensor of "
+            f"shape {tuple(x.shape)} that is written; take the view from the tensor that has all "
+            "of them"
         )
     memory = xp.empty(span, x.dtype)
     memory[own] = x

@@ -1,4 +1,4 @@
-"""The algebra of views: what a chain of view primitives shows of an array, its adjoint, and writes through it.
+"""The algebra of views: what chains of view primitives show, their adjoints, writes through them.
 
 A *step* is `(view primitive, params)`. A chain of steps leads from a base array to a view of it:
 
@@ -172,7 +172,8 @@ def _update(base: Any, value: Any, view: Any, params: dict[str, Any]) -> Any:
         if size_of(params["shape"]) == size_of(base.shape):
             return s.reshape(value, shape=base.shape)
         raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a single memory "
+            "unsupported operation: more than one element of the written-to tensor refers to a "
+            "single memory "
             "location. Please clone() the tensor before performing the operation."
         )
     if view is s.slice_:
