@@ -30,17 +30,25 @@ print(json.dumps([seconds, resident / 1024, "llvmlite" in sys.modules]))
 def once(name: str) -> tuple[float, float, bool]:
     """Seconds, MB resident, and whether llvmlite was loaded, in a fresh process."""
     program = PROGRAM.format(root=str(ROOT), name=name)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     seconds, megabytes, llvm = json.loads(done.stdout)
     return seconds, megabytes, llvm
 
 
 def main() -> int:
     """Prints a line a library; 1 where rushlight is over its limits."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
-    figures: dict[str, list[tuple[float, float, bool]]] = {"numpy": [], "rushlight": [], "torch": []}
+    figures: dict[str, list[tuple[float, float, bool]]] = {
+        "numpy": [],
+        "rushlight": [],
+        "torch": [],
+    }
     for _ in range(options.rounds):
         for name, found in figures.items():
             try:
@@ -51,7 +59,9 @@ def main() -> int:
         if found:
             seconds = statistics.median(f[0] for f in found)
             megabytes = statistics.median(f[1] for f in found)
-            print(f"import {name:9s} {seconds * 1e3:7.1f} ms  {megabytes:6.1f} MB resident  llvmlite loaded: {found[0][2]}")
+            print(
+                f"import {name:9s} {seconds * 1e3:7.1f} ms  {megabytes:6.1f} MB resident  llvmlite loaded: {found[0][2]}"
+            )
     ours = figures["rushlight"]
     seconds, megabytes = (statistics.median(f[i] for f in ours) for i in (0, 1))
     return int(seconds > 0.1 or megabytes > 60 or ours[0][2])

@@ -23,7 +23,9 @@ def main() -> int:
         subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", folder, str(ROOT)], check=True)
         wheel = next(Path(folder).glob("rushlight-*.whl"))
         target = Path(folder) / "site"
-        subprocess.run([*pip, "install", "--no-compile", "--target", str(target), str(wheel)], check=True)
+        subprocess.run(
+            [*pip, "install", "--no-compile", "--target", str(target), str(wheel)], check=True
+        )
         sizes: dict[str, int] = {}
         for file in target.rglob("*"):
             if file.is_file() and not file.is_symlink() and file.suffix != ".pyc":

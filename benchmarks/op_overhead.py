@@ -1,6 +1,6 @@
 """Microseconds of small ops, where the arithmetic costs nothing: what a call itself costs, beside torch's.
 
-    python benchmarks/op_overhead.py
+python benchmarks/op_overhead.py
 """
 
 from __future__ import annotations

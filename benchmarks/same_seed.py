@@ -22,14 +22,19 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 def losses(library: Any, images: np.ndarray, labels: np.ndarray, steps: int) -> list[float]:
     """The losses of the first steps, by the library's own names."""
     nn, functional, optim, data = (
-        importlib.import_module(f"{library.__name__}.{room}") for room in ("nn", "nn.functional", "optim", "utils.data")
+        importlib.import_module(f"{library.__name__}.{room}")
+        for room in ("nn", "nn.functional", "optim", "utils.data")
     )
 
     class LeNet(nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.conv1, self.conv2 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
-            self.fc1, self.fc2, self.fc3 = nn.Linear(16 * 5 * 5, 120), nn.Linear(120, 84), nn.Linear(84, 10)
+            self.fc1, self.fc2, self.fc3 = (
+                nn.Linear(16 * 5 * 5, 120),
+                nn.Linear(120, 84),
+                nn.Linear(84, 10),
+            )
 
         def forward(self, x: Any) -> Any:
             x = functional.max_pool2d(functional.relu(self.conv1(x)), 2)
@@ -40,7 +45,9 @@ def losses(library: Any, images: np.ndarray, labels: np.ndarray, steps: int) -> 
     library.manual_seed(0)
     net = LeNet()
     optimizer = optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
-    dataset = data.TensorDataset(library.from_numpy(images.copy()), library.from_numpy(labels.copy()))
+    dataset = data.TensorDataset(
+        library.from_numpy(images.copy()), library.from_numpy(labels.copy())
+    )
     loader = data.DataLoader(dataset, batch_size=64, shuffle=True)
     found: list[float] = []
     while True:
@@ -56,7 +63,9 @@ def losses(library: Any, images: np.ndarray, labels: np.ndarray, steps: int) -> 
 
 def main() -> int:
     """Runs both, prints every tenth pair and the largest difference; 1 where it is over 1e-4."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--plot", metavar="FILE", help="also draw both curves")
     options = parser.parse_args()

@@ -31,7 +31,9 @@ def once(name: str, mode: str, program: str, batch: str | None) -> Any:
 
 def main() -> int:
     """Prints one line for each program, then the geometric mean."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--mode", default="eager", choices=("eager", "compile"))
     parser.add_argument("--peer-mode", default="eager", choices=("eager", "compile"))
     parser.add_argument("--programs", default=",".join(models.NAMES))
@@ -43,7 +45,10 @@ def main() -> int:
     for program in options.programs.split(","):
         try:
             pairs = [
-                (once("torch", options.peer_mode, program, options.batch), once("rushlight", options.mode, program, options.batch))
+                (
+                    once("torch", options.peer_mode, program, options.batch),
+                    once("rushlight", options.mode, program, options.batch),
+                )
                 for _ in range(options.rounds)
             ]
         except (RuntimeError, subprocess.TimeoutExpired) as error:
@@ -53,14 +58,19 @@ def main() -> int:
         ratio = statistics.median(t["ms"] / r["ms"] for t, r in pairs)
         ratios.append(ratio)
         t, r = pairs[-1]
-        apart = max(abs(u - v) / max(1.0, abs(u)) for u, v in zip(t["first_losses"], r["first_losses"], strict=True))
+        apart = max(
+            abs(u - v) / max(1.0, abs(u))
+            for u, v in zip(t["first_losses"], r["first_losses"], strict=True)
+        )
         print(
             f"{program:9s} B={r['batch']:<4d} torch {t['ms']:8.2f} ms  rushlight {r['ms']:8.2f} ms  ratio {ratio:5.2f}  "
             f"first losses differ by {apart:.1e}",
             flush=True,
         )
     mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-    print(f"{options.mode} vs torch {options.peer_mode}: geometric mean {mean:.2f}x over {len(ratios)} programs")
+    print(
+        f"{options.mode} vs torch {options.peer_mode}: geometric mean {mean:.2f}x over {len(ratios)} programs"
+    )
     return int(mean < options.need)
 
 

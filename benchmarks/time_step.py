@@ -1,6 +1,6 @@
 """One process, one library: the median time of one program's whole training step. Prints JSON.
 
-    python benchmarks/time_step.py torch|rushlight eager|compile PROGRAM [BATCH]
+python benchmarks/time_step.py torch|rushlight eager|compile PROGRAM [BATCH]
 """
 
 from __future__ import annotations

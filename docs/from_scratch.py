@@ -34,7 +34,9 @@ class Abstract:
         self.place, self.shape, self.ndim = place, shape, len(shape)
 
 
-def primitive(rule: Callable[..., tuple[int, ...]], reference: Callable[..., Any]) -> Callable[..., Any]:
+def primitive(
+    rule: Callable[..., tuple[int, ...]], reference: Callable[..., Any]
+) -> Callable[..., Any]:
     """Declares a primitive: `rule` gives the result's shape, `reference` computes it."""
 
     def call(*arrays: Any, **params: Any) -> Any:
@@ -85,7 +87,9 @@ order = itertools.count()
 class Node:
     """What an op leaves behind: how to send a gradient back, and to whom."""
 
-    def __init__(self, backward: Callable[[Tensor], tuple[Tensor | None, ...]], inputs: tuple[Tensor, ...]) -> None:
+    def __init__(
+        self, backward: Callable[[Tensor], tuple[Tensor | None, ...]], inputs: tuple[Tensor, ...]
+    ) -> None:
         self.backward, self.inputs, self.order = backward, inputs, next(order)
 
 
@@ -138,7 +142,9 @@ class Tensor:
         arrive(self, Tensor(np.ones(self.shape)))
         while waiting:
             _, node = heapq.heappop(waiting)
-            for source, gradient in zip(node.inputs, node.backward(gradients.pop(node)), strict=True):
+            for source, gradient in zip(
+                node.inputs, node.backward(gradients.pop(node)), strict=True
+            ):
                 if source.requires_grad and gradient is not None:
                     arrive(source, sum_to(gradient, source.shape))
         for leaf, gradient in gradients.items():
@@ -317,7 +323,9 @@ def _(grad: Tensor, out: Tensor, x: Tensor) -> tuple[Tensor]:
 
 def cross_entropy(scores: Tensor, wanted: Tensor) -> Tensor:
     """The mean of -log softmax(scores) at the wanted classes (rows of zeros with a one)."""
-    largest = Tensor(p_max(scores.array, axes=(1,), keepdims=True))  # keeps exp in range; no gradient flows
+    largest = Tensor(
+        p_max(scores.array, axes=(1,), keepdims=True)
+    )  # keeps exp in range; no gradient flows
     shifted = scores - largest
     chosen = total(shifted * wanted, axes=(1,))
     return total(log(total(exp(shifted), axes=(1,))) - chosen, axes=(0,)) * (1.0 / scores.shape[0])
@@ -336,7 +344,9 @@ class Program:
         self.constants: dict[int, Any] = {}
         self.places = itertools.count()
 
-    def record(self, reference: Any, rule: Any, arrays: tuple[Any, ...], params: dict[str, Any]) -> Abstract:
+    def record(
+        self, reference: Any, rule: Any, arrays: tuple[Any, ...], params: dict[str, Any]
+    ) -> Abstract:
         """Notes a call: the rule runs, the reference does not."""
         operands = [a.place if isinstance(a, Abstract) else self.constant(a) for a in arrays]
         result = Abstract(next(self.places), rule(*arrays, **params))

@@ -10,11 +10,22 @@ from typing import Any
 
 from rushlight.autograd import engine, hooks, modes
 from rushlight.core import dtypes
-from rushlight.ops import conversion, families
+from rushlight.ops import conversion, families, indexing
 from rushlight.ops import random as random_ops
 from rushlight.ops.declare import FUNCTIONS
 from rushlight.random import generator
-from rushlight.tensor import copying, device, exchange, legacy, memory, promotion, show, size, tensor, values
+from rushlight.tensor import (
+    copying,
+    device,
+    exchange,
+    legacy,
+    memory,
+    promotion,
+    show,
+    size,
+    tensor,
+    values,
+)
 from rushlight.tensor.tensor import Tensor
 
 
@@ -70,7 +81,7 @@ def _tie_autograd() -> None:
 
 
 def _tie_exchange() -> None:
-    for module in (values, exchange, memory, copying, legacy, conversion, random_ops):
+    for module in (values, exchange, memory, copying, legacy, conversion, random_ops, indexing):
         for name, method in module.METHODS.items():  # type: ignore[attr-defined]
             setattr(Tensor, name, method)
 
@@ -95,7 +106,15 @@ def tie(namespace: dict[str, Any]) -> None:
     ):  # fmt: skip
         for name in names:
             namespace[name] = getattr(module, name)
-    for name in ("Generator", "default_generator", "manual_seed", "seed", "initial_seed", "get_rng_state", "set_rng_state"):
+    for name in (
+        "Generator",
+        "default_generator",
+        "manual_seed",
+        "seed",
+        "initial_seed",
+        "get_rng_state",
+        "set_rng_state",
+    ):
         namespace[name] = getattr(generator, name)
     namespace.update(exchange.FUNCTIONS)
     namespace.update(memory.FUNCTIONS)

@@ -33,12 +33,33 @@ def parameter_type(annotation: Any) -> str:
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "Any")
     if text in KINDS:
         return KINDS[text]
-    return text if text in ("int", "float", "bool", "str", "complex", "int | None", "float | None", "bool | None", "str | None") else "Any"
+    return (
+        text
+        if text
+        in (
+            "int",
+            "float",
+            "bool",
+            "str",
+            "complex",
+            "int | None",
+            "float | None",
+            "bool | None",
+            "str | None",
+        )
+        else "Any"
+    )
 
 
 def default_text(value: Any) -> str:
     """A default as it may stand in a stub."""
-    return repr(value) if isinstance(value, (bool, int, float, str, type(None))) and value == value and abs(value if isinstance(value, float) else 0) != float("inf") else "..."
+    return (
+        repr(value)
+        if isinstance(value, (bool, int, float, str, type(None)))
+        and value == value
+        and abs(value if isinstance(value, float) else 0) != float("inf")
+        else "..."
+    )
 
 
 def result_type(this: Any, annotation: Any) -> str:
@@ -96,14 +117,28 @@ def tensor_stub() -> str:
 
     source = ast.parse((ROOT / "rushlight/tensor/tensor.py").read_text())
     lines = [HEAD + "from collections.abc import Sequence\nfrom typing import Any, Self\n"]
-    lines += [ast.unparse(node) for node in source.body if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("rushlight")]
-    lines += ["from rushlight.autograd.node import Node", "from rushlight.primitives.views import Steps", "from rushlight.tensor.storage import Version", "import weakref", "from types import ModuleType"]
+    lines += [
+        ast.unparse(node)
+        for node in source.body
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("rushlight")
+    ]
+    lines += [
+        "from rushlight.autograd.node import Node",
+        "from rushlight.primitives.views import Steps",
+        "from rushlight.tensor.storage import Version",
+        "import weakref",
+        "from types import ModuleType",
+    ]
     for node in source.body:
         if isinstance(node, ast.FunctionDef):
             lines.append("\n" + _function(node))
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             value = node.value
-            kind = value.func.id if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else "Any"
+            kind = (
+                value.func.id
+                if isinstance(value, ast.Call) and isinstance(value.func, ast.Name)
+                else "Any"
+            )
             lines.append(f"{node.targets[0].id}: {kind}")
         elif isinstance(node, ast.ClassDef):
             lines.append(f"\nclass {node.name}:")
@@ -152,13 +187,34 @@ def _tied(tensor: Any, known: set[str], functions: dict[str, Any]) -> list[str]:
             continue
         if name in places:
             call, inplace = places[name]
-            lines.append(signature(call, method=True, renamed=name, inplace=inplace) + _override(name))
+            lines.append(
+                signature(call, method=True, renamed=name, inplace=inplace) + _override(name)
+            )
         elif isinstance(value, property):
             lines.append(f"@property\ndef {name}(self) -> Any: ...")
         elif callable(value) and not name.startswith("__") and not isinstance(value, type):
             lines.append(f"def {name}(self, *args: Any, **kwargs: Any) -> Any: ...")
-        elif name in ("__iter__", "__array__", "__getitem__", "__setitem__", "__int__", "__float__", "__bool__", "__index__", "__contains__", "__complex__"):
-            result = {"__int__": "int", "__index__": "int", "__float__": "float", "__bool__": "bool", "__contains__": "bool", "__complex__": "complex", "__setitem__": "None"}.get(name, "Any")
+        elif name in (
+            "__iter__",
+            "__array__",
+            "__getitem__",
+            "__setitem__",
+            "__int__",
+            "__float__",
+            "__bool__",
+            "__index__",
+            "__contains__",
+            "__complex__",
+        ):
+            result = {
+                "__int__": "int",
+                "__index__": "int",
+                "__float__": "float",
+                "__bool__": "bool",
+                "__contains__": "bool",
+                "__complex__": "complex",
+                "__setitem__": "None",
+            }.get(name, "Any")
             lines.append(f"def {name}(self, *args: Any, **kwargs: Any) -> {result}: ...")
     return lines
 
@@ -173,7 +229,11 @@ def package_stub() -> str:
     from rushlight.core.dtypes import dtype
 
     lines = [HEAD + "from collections.abc import Sequence\nfrom typing import Any\n"]
-    rooms = sorted(name for name in rushlight._ROOMS if (ROOT / "rushlight" / name).exists() or (ROOT / "rushlight" / f"{name}.py").exists())
+    rooms = sorted(
+        name
+        for name in rushlight._ROOMS
+        if (ROOT / "rushlight" / name).exists() or (ROOT / "rushlight" / f"{name}.py").exists()
+    )
     lines += [f"from rushlight import {name} as {name}" for name in rooms]
     classes, functions, values = [], [], []
     for name, value in sorted(vars(rushlight).items()):
@@ -185,21 +245,50 @@ def package_stub() -> str:
             values.append(f"{name}: dtype")
         elif hasattr(value, "op"):
             functions.append(signature(value, method=False, renamed=name))
-        elif inspect.isfunction(value) and value.__module__.startswith("rushlight") and not hasattr(value, "__wrapped__") and "<" not in value.__qualname__ and "." not in value.__qualname__:
+        elif (
+            inspect.isfunction(value)
+            and value.__module__.startswith("rushlight")
+            and not hasattr(value, "__wrapped__")
+            and "<" not in value.__qualname__
+            and "." not in value.__qualname__
+        ):
             functions.append(f"from {value.__module__} import {value.__name__} as {name}")
         else:
             values.append(f"{name}: Any")
-    return "\n".join([*lines, *classes, "", *(f for f in functions if f.startswith("from")), "", *values, "__version__: str", "", *(f for f in functions if f.startswith("def"))]) + "\n"
+    return (
+        "\n".join(
+            [
+                *lines,
+                *classes,
+                "",
+                *(f for f in functions if f.startswith("from")),
+                "",
+                *values,
+                "__version__: str",
+                "",
+                *(f for f in functions if f.startswith("def")),
+            ]
+        )
+        + "\n"
+    )
 
 
 def functional_stub() -> str:
     """The stub of rushlight/nn/functional.py."""
     import rushlight.nn.functional as functional
 
-    lines = [HEAD + "from collections.abc import Sequence\nfrom typing import Any\n\nfrom rushlight.tensor.tensor import Tensor\n"]
+    lines = [
+        HEAD
+        + "from collections.abc import Sequence\nfrom typing import Any\n\nfrom rushlight.tensor.tensor import Tensor\n"
+    ]
     for name in sorted(dir(functional)):
         value = getattr(functional, name)
-        if not name.startswith("_") and _plain(name) and callable(value) and not isinstance(value, type):
+        if (
+            not name.startswith("_")
+            and _plain(name)
+            and callable(value)
+            and not isinstance(value, type)
+        ):
             if hasattr(value, "op"):
                 lines.append(signature(value, method=False, renamed=name))
             else:

@@ -18,9 +18,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 def main() -> int:
     """Runs the cases and prints the report; 1 if something fails."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="ops, modules or optimizers (all if none is given)")
-    parser.add_argument("--failing", action="store_true", help="print the first failure of each that fails")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names", nargs="*", help="ops, modules or optimizers (all if none is given)"
+    )
+    parser.add_argument(
+        "--failing", action="store_true", help="print the first failure of each that fails"
+    )
     options = parser.parse_args()
 
     import torch
@@ -39,7 +45,10 @@ def main() -> int:
     def report(name: str, results: list[tuple[int, list[str]]]) -> bool:
         failures = [f for _, found in results for f in found]
         if failures and show:
-            print(f"{name}: {len(failures)} of {sum(n for n, _ in results)} cases fail: {failures[0]}", flush=True)
+            print(
+                f"{name}: {len(failures)} of {sum(n for n, _ in results)} cases fail: {failures[0]}",
+                flush=True,
+            )
             for more in failures[1:] if options.names else ():
                 print(f"    {more}", flush=True)
         return not failures
@@ -52,14 +61,18 @@ def main() -> int:
             total += sum(n for n, _ in results)
             passing[declared] = report(key_of(info), results) and passing.get(declared, True)
     declared = sum(1 for this in OPS.values() if this.function or this.method)
-    print(f"ops: {declared} declared / {len(passing)} with op_db cases ({total} cases) / {sum(passing.values())} passing all")
+    print(
+        f"ops: {declared} declared / {len(passing)} with op_db cases ({total} cases) / {sum(passing.values())} passing all"
+    )
     failing += len(passing) - sum(passing.values())
     for title, entries, run, name_of in (
         ("modules", modules(), run_module, lambda i: i.module_cls.__name__),
         ("optimizers", optimizers(), run_optimizer, lambda i: i.optim_cls.__name__),
     ):
         picked = [i for i in entries if chosen(name_of(i))]
-        good = sum(report(name_of(i), [run(i, torch.float32), run(i, torch.float64)]) for i in picked)
+        good = sum(
+            report(name_of(i), [run(i, torch.float32), run(i, torch.float64)]) for i in picked
+        )
         print(f"{title}: {len(picked)} in PyTorch's tables / {good} passing all")
         failing += len(picked) - good
     return 1 if failing else 0

@@ -38,7 +38,9 @@ class Variable(metaclass=_VariableMeta):
     tensor([1., 1.])
     """
 
-    def __new__(cls, data: Any = None, requires_grad: bool | None = None, volatile: bool | None = None) -> Any:
+    def __new__(
+        cls, data: Any = None, requires_grad: bool | None = None, volatile: bool | None = None
+    ) -> Any:
         if data is None:
             data = Tensor()
         if not isinstance(data, Tensor):

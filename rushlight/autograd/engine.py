@@ -103,7 +103,9 @@ def run(
                 if edge is None:
                     continue
                 grad = results[i]
-                if grad is None or (useful is not None and edge[0] not in useful and edge[0] not in targets):
+                if grad is None or (
+                    useful is not None and edge[0] not in useful and edge[0] not in targets
+                ):
                     continue
                 grads_there = pending.get(edge[0])
                 if grads_there is None:
@@ -217,11 +219,17 @@ def _roots(
                     "that shape"
                 )
             if array.dtype not in INEXACT and edge is not None:
-                raise RuntimeError(f"grad can be computed only for real scalar outputs but got {tensor.dtype}")
+                raise RuntimeError(
+                    f"grad can be computed only for real scalar outputs but got {tensor.dtype}"
+                )
             if array.dtype in COMPLEX and edge is not None:
-                raise RuntimeError(f"grad can be computed only for real scalar outputs but got {tensor.dtype}")
+                raise RuntimeError(
+                    f"grad can be computed only for real scalar outputs but got {tensor.dtype}"
+                )
         elif not isinstance(grad, Tensor):
-            raise TypeError(f"gradients can be either Tensors or None, but got {type(grad).__name__}")
+            raise TypeError(
+                f"gradients can be either Tensors or None, but got {type(grad).__name__}"
+            )
         elif grad._array.shape != array.shape:
             raise RuntimeError(
                 f"Mismatch in shape: grad_output has a shape of {grad.shape} and output has a shape of {tensor.shape}."
@@ -305,9 +313,13 @@ def grad(
     """
     results_of, into = _tensors(outputs, "outputs"), _tensors(inputs, "inputs")
     if is_grads_batched:
-        return _batched_grad(results_of, into, grad_outputs, retain_graph, create_graph, allow_unused)
+        return _batched_grad(
+            results_of, into, grad_outputs, retain_graph, create_graph, allow_unused
+        )
     if materialize_grads and allow_unused is False:
-        raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True")
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True"
+        )
     allow = materialize_grads if allow_unused is None else allow_unused
     retain = create_graph if retain_graph is None else retain_graph
     edges = [edge_of(t) for t in into]

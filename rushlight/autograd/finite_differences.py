@@ -39,14 +39,25 @@ def _flat_tensors(values: Sequence[Any]) -> list[Tensor]:
 
 
 def _differentiable(outputs: Sequence[Any]) -> list[Tensor]:
-    return [o for o in outputs if isinstance(o, Tensor) and o.requires_grad and o._array.dtype in INEXACT]
+    return [
+        o
+        for o in outputs
+        if isinstance(o, Tensor) and o.requires_grad and o._array.dtype in INEXACT
+    ]
 
 
-def _evaluate(func: Callable[..., Any], inputs: Sequence[Any], which: Sequence[int]) -> list[np.ndarray]:
+def _evaluate(
+    func: Callable[..., Any], inputs: Sequence[Any], which: Sequence[int]
+) -> list[np.ndarray]:
     """Values of the chosen outputs as float64 or complex128 vectors."""
     with no_grad():
         outputs = _as_tuple(func(*inputs))
-    return [outputs[i]._array.astype(COMPLEX128 if outputs[i]._array.dtype in COMPLEX else FLOAT64).ravel() for i in which]
+    return [
+        outputs[i]
+        ._array.astype(COMPLEX128 if outputs[i]._array.dtype in COMPLEX else FLOAT64)
+        .ravel()
+        for i in which
+    ]
 
 
 def _slopes(
@@ -68,7 +79,11 @@ def _slopes(
 
 
 def _numeric(
-    func: Callable[..., Any], inputs: Sequence[Any], tensor: Tensor, which: Sequence[int], eps: float
+    func: Callable[..., Any],
+    inputs: Sequence[Any],
+    tensor: Tensor,
+    which: Sequence[int],
+    eps: float,
 ) -> list[np.ndarray]:
     """For each output the matrix of d output / d input: (outputs, inputs), and the imaginary axis after the real."""
     array = tensor._array
@@ -79,13 +94,12 @@ def _numeric(
             columns.append(_slopes(func, inputs, which, array, index, step))
     count = len(which)
     return [
-        np.stack([c[k] for c in columns], axis=1) if columns else np.zeros((0, 0)) for k in range(count)
+        np.stack([c[k] for c in columns], axis=1) if columns else np.zeros((0, 0))
+        for k in range(count)
     ]
 
 
-def _analytic(
-    output: Tensor, inputs: Sequence[Tensor], retain: bool = True
-) -> list[np.ndarray]:
+def _analytic(output: Tensor, inputs: Sequence[Tensor], retain: bool = True) -> list[np.ndarray]:
     """The same matrices from backward: one backward for each element (and axis) of the output."""
     size = output._array.size
     complex_output = output._array.dtype in COMPLEX
@@ -94,17 +108,28 @@ def _analytic(
         for k in range(size):
             seed = np.zeros(output._array.shape, output._array.dtype)
             seed.flat[k] = unit
-            found = engine.grad(output, list(inputs), wrap(seed), retain_graph=True, allow_unused=True)
+            found = engine.grad(
+                output, list(inputs), wrap(seed), retain_graph=True, allow_unused=True
+            )
             for row, grad, tensor in zip(rows, found, inputs, strict=True):
                 shape, complex_input = tensor._array.shape, tensor._array.dtype in COMPLEX
                 if grad is None:
                     row.append(np.zeros(tensor._array.size * (2 if complex_input else 1)))
                     continue
                 if grad._array.shape != shape:
-                    raise GradcheckError(f"a gradient of shape {grad._array.shape} for an input of shape {shape}")
+                    raise GradcheckError(
+                        f"a gradient of shape {grad._array.shape} for an input of shape {shape}"
+                    )
                 flat = grad._array.ravel()
-                row.append(np.concatenate([flat.real, flat.imag]) if complex_input else flat.astype(FLOAT64))
-    return [np.stack(row) if row else np.zeros((0, t._array.size)) for row, t in zip(rows, inputs, strict=True)]
+                row.append(
+                    np.concatenate([flat.real, flat.imag])
+                    if complex_input
+                    else flat.astype(FLOAT64)
+                )
+    return [
+        np.stack(row) if row else np.zeros((0, t._array.size))
+        for row, t in zip(rows, inputs, strict=True)
+    ]
 
 
 def _real_rows(jacobian: np.ndarray, complex_output: bool) -> np.ndarray:
@@ -142,7 +167,17 @@ def gradcheck(
     if check_forward_ad:
         raise ValueError("gradcheck: rushlight has no forward-mode differentiation to check")
     try:
-        _check(func, _as_tuple(inputs), eps, atol, rtol, nondet_tol, check_undefined_grad, check_grad_dtypes, fast_mode)
+        _check(
+            func,
+            _as_tuple(inputs),
+            eps,
+            atol,
+            rtol,
+            nondet_tol,
+            check_undefined_grad,
+            check_grad_dtypes,
+            fast_mode,
+        )
     except GradcheckError:
         if raise_exception:
             raise
@@ -163,7 +198,9 @@ def _check(
 ) -> None:
     tensors = [t for t in _flat_tensors(inputs) if t.requires_grad]
     if not tensors:
-        raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of them do.")
+        raise ValueError(
+            "gradcheck expects at least one input tensor to require gradient, but none of them do."
+        )
     for i, t in enumerate(tensors):
         if t._array.dtype not in (FLOAT64, COMPLEX128):
             warnings.warn(
@@ -171,7 +208,9 @@ def _check(
                 "likely fail if all the inputs are not of double precision floating point or complex.",
                 stacklevel=3,
             )
-        if t._array.size and any(s == 0 and n > 1 for s, n in zip(t._array.strides, t._array.shape, strict=True)):
+        if t._array.size and any(
+            s == 0 and n > 1 for s, n in zip(t._array.strides, t._array.shape, strict=True)
+        ):
             raise RuntimeError(
                 f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs that are non-overlapping "
                 "to be able to compute the numerical gradients correctly. You should call .contiguous on the input "
@@ -183,7 +222,10 @@ def _check(
     which = [i for i, o in enumerate(outputs) if any(o is d for d in _differentiable(outputs))]
     if not which:
         for t in tensors:
-            if any(np.any(np.abs(j) > atol) for j in _numeric(func, inputs, t, list(_floating(outputs)), eps)):
+            if any(
+                np.any(np.abs(j) > atol)
+                for j in _numeric(func, inputs, t, list(_floating(outputs)), eps)
+            ):
                 raise GradcheckError("Numerical gradient for function expected to be zero")
         return
     analytic = [_analytic(outputs[i], tensors) for i in which]
@@ -216,7 +258,11 @@ def _check(
         _check_undefined(func, inputs, tensors)
     if check_grad_dtypes:
         for o in which:
-            for t, g in zip(tensors, engine.grad(outputs[o], tensors, _ones_like(outputs[o]), True, allow_unused=True), strict=True):
+            for t, g in zip(
+                tensors,
+                engine.grad(outputs[o], tensors, _ones_like(outputs[o]), True, allow_unused=True),
+                strict=True,
+            ):
                 if g is not None and g._array.dtype != t._array.dtype:
                     raise GradcheckError(f"a gradient has dtype {g.dtype}, its input {t.dtype}")
 
@@ -229,7 +275,9 @@ def _ones_like(t: Tensor) -> Tensor:
     return wrap(np.ones(t._array.shape, t._array.dtype))
 
 
-def _check_undefined(func: Callable[..., Any], inputs: tuple[Any, ...], tensors: list[Tensor]) -> None:
+def _check_undefined(
+    func: Callable[..., Any], inputs: tuple[Any, ...], tensors: list[Tensor]
+) -> None:
     """Backward must work when only one of several outputs receives a gradient."""
     outputs = _differentiable(_as_tuple(func(*inputs)))
     if len(outputs) < 2:

@@ -145,7 +145,11 @@ class FunctionNode(Node):
                 f"Function {self.name()} returned an invalid gradient at index {position} - got "
                 f"{list(grad._array.shape)} but expected shape compatible with {list(shape)}"
             )
-        return slots.fit_tensor(grad, shape, dtype) if create_graph else slots.fit(grad._array, shape, dtype)
+        return (
+            slots.fit_tensor(grad, shape, dtype)
+            if create_graph
+            else slots.fit(grad._array, shape, dtype)
+        )
 
     def release(self) -> None:
         """Lets go of the saved tensors."""
@@ -164,6 +168,7 @@ class Function:
     ...     def forward(ctx, x):
     ...         ctx.save_for_backward(x)
     ...         return x * x * x
+    ...
     ...     @staticmethod
     ...     def backward(ctx, grad):
     ...         (x,) = ctx.saved_tensors
@@ -181,12 +186,16 @@ class Function:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("Legacy autograd function with non-static forward method is deprecated: use apply()")
+        raise RuntimeError(
+            "Legacy autograd function with non-static forward method is deprecated: use apply()"
+        )
 
     @staticmethod
     def forward(*args: Any, **kwargs: Any) -> Any:
         """Computes the outputs: `forward(ctx, *args)`, or `forward(*args)` with `setup_context`."""
-        raise NotImplementedError("You must implement the forward function for custom autograd.Function.")
+        raise NotImplementedError(
+            "You must implement the forward function for custom autograd.Function."
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -237,20 +246,31 @@ def _as_output(output: Any, args: Sequence[Any], ctx: FunctionCtx, tracked: bool
         fresh = alias(output)
         if tracked:
             return fresh
-        fresh._requires_grad, fresh._grad_fn, fresh._output = output._requires_grad, output._grad_fn, output._output
+        fresh._requires_grad, fresh._grad_fn, fresh._output = (
+            output._requires_grad,
+            output._grad_fn,
+            output._output,
+        )
         return fresh
     return output
 
 
-def _attach(cls: type, node: FunctionNode, ctx: FunctionCtx, outputs: list[Any], originals: Sequence[Any]) -> None:
+def _attach(
+    cls: type, node: FunctionNode, ctx: FunctionCtx, outputs: list[Any], originals: Sequence[Any]
+) -> None:
     for dirty in ctx._dirty:
         if not any(dirty is o for o in outputs):
-            raise RuntimeError("Some elements marked as dirty during the forward method were not returned as output.")
+            raise RuntimeError(
+                "Some elements marked as dirty during the forward method were not returned as output."
+            )
         if dirty._requires_grad and dirty.history() is None:
-            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+            raise RuntimeError(
+                "a leaf Variable that requires grad is being used in an in-place operation."
+            )
     tensors = [o for o in outputs if isinstance(o, Tensor)]
     node.outputs = tuple(
-        (o._array.shape, o._array.dtype) if isinstance(o, Tensor) else ((), INEXACT) for o in outputs
+        (o._array.shape, o._array.dtype) if isinstance(o, Tensor) else ((), INEXACT)
+        for o in outputs
     )
     for i, output in enumerate(outputs):
         if not isinstance(output, Tensor) or output._array.dtype not in INEXACT:
@@ -271,7 +291,14 @@ def _attach(cls: type, node: FunctionNode, ctx: FunctionCtx, outputs: list[Any],
         if saved is None:
             ctx._saved.append(None)
             continue
-        at = next((i for i, o in enumerate(outputs) if o is saved or originals[i] is saved and o in tensors), -1)
+        at = next(
+            (
+                i
+                for i, o in enumerate(outputs)
+                if o is saved or originals[i] is saved and o in tensors
+            ),
+            -1,
+        )
         version_of(saved)
         ctx._saved.append(Saved(saved, node, at if any(saved is o for o in originals) else -1))
 
@@ -302,7 +329,9 @@ class _Refusal(Node):
     __slots__ = ()
 
     def apply(self, grads: list[Any], create_graph: bool) -> Sequence[Any]:
-        raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
+        raise RuntimeError(
+            "trying to differentiate twice a function that was marked with @once_differentiable"
+        )
 
 
 def _refusing(result: Tensor, grads: Sequence[Any]) -> Tensor:
@@ -311,5 +340,3 @@ def _refusing(result: Tensor, grads: Sequence[Any]) -> Tensor:
     node.outputs = ((result._array.shape, result._array.dtype),)
     fresh._grad_fn, fresh._requires_grad = node, True
     return fresh
-
-

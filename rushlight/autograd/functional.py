@@ -17,7 +17,9 @@ def _pack(values: Any, name: str, function: str) -> tuple[bool, tuple[Tensor, ..
     for i, v in enumerate(result):
         if not isinstance(v, Tensor):
             what = f"Value at index {i} has type" if not single else "given"
-            raise TypeError(f"The {name} {function} must be a Tensor or a tuple of Tensors; {what} {type(v)}")
+            raise TypeError(
+                f"The {name} {function} must be a Tensor or a tuple of Tensors; {what} {type(v)}"
+            )
     return not single, result
 
 
@@ -36,11 +38,15 @@ def _zeros(x: Tensor) -> Tensor:
     return wrap(structural.full(0, shape=x._array.shape, dtype=x._array.dtype))
 
 
-def _filled(grads: tuple[Tensor | None, ...], like: tuple[Tensor, ...], strict: bool, what: str) -> tuple[Tensor, ...]:
+def _filled(
+    grads: tuple[Tensor | None, ...], like: tuple[Tensor, ...], strict: bool, what: str
+) -> tuple[Tensor, ...]:
     result = []
     for i, (g, x) in enumerate(zip(grads, like, strict=True)):
         if g is None and strict:
-            raise RuntimeError(f"{what} is independent of input {i}. This is not allowed in strict mode.")
+            raise RuntimeError(
+                f"{what} is independent of input {i}. This is not allowed in strict mode."
+            )
         result.append(_zeros(x) if g is None else g)
     return tuple(result)
 
@@ -59,14 +65,24 @@ def _vector(v: Any, like: tuple[Tensor, ...], many: bool) -> tuple[Tensor, ...]:
         return (wrap(structural.full(1, shape=like[0]._array.shape, dtype=like[0]._array.dtype)),)
     _, result = _pack(v, "vector", "v")
     if len(result) != len(like):
-        raise RuntimeError(f"v is a tuple of invalid length: should be {len(like)} but got {len(result)}.")
+        raise RuntimeError(
+            f"v is a tuple of invalid length: should be {len(like)} but got {len(result)}."
+        )
     for i, (a, b) in enumerate(zip(result, like, strict=True)):
         if a._array.shape != b._array.shape:
-            raise RuntimeError(f"v has invalid size: entry {i} should be {b.shape} but got {a.shape}.")
+            raise RuntimeError(
+                f"v has invalid size: entry {i} should be {b.shape} but got {a.shape}."
+            )
     return result
 
 
-def vjp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> Any:
+def vjp(
+    func: Callable[..., Any],
+    inputs: Any,
+    v: Any = None,
+    create_graph: bool = False,
+    strict: bool = False,
+) -> Any:
     """The outputs of `func` and the product of `v` with its Jacobian (backward with `v` as gradient)."""
     many, given = _pack(inputs, "inputs", "of vjp")
     with enable_grad():
@@ -75,16 +91,30 @@ def vjp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
         seeds = _vector(v, outputs, many_out)
         used = [(o, s) for o, s in zip(outputs, seeds, strict=True) if o.requires_grad]
         if strict and len(used) != len(outputs):
-            raise RuntimeError("The outputs of the user-provided function are independent of the inputs. This is not allowed in strict mode.")
+            raise RuntimeError(
+                "The outputs of the user-provided function are independent of the inputs. This is not allowed in strict mode."
+            )
         if used:
-            grads = engine.grad([o for o, _ in used], given, [s for _, s in used], create_graph=create_graph, allow_unused=True)
+            grads = engine.grad(
+                [o for o, _ in used],
+                given,
+                [s for _, s in used],
+                create_graph=create_graph,
+                allow_unused=True,
+            )
         else:
             grads = (None,) * len(given)
     filled = _filled(grads, given, strict, "The output of the user-provided function")
     return _answer(many_out, outputs, create_graph), _answer(many, filled, create_graph)
 
 
-def jvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> Any:
+def jvp(
+    func: Callable[..., Any],
+    inputs: Any,
+    v: Any = None,
+    create_graph: bool = False,
+    strict: bool = False,
+) -> Any:
     """The outputs of `func` and the product of its Jacobian with `v`, by differentiating backward once more."""
     many, given = _pack(inputs, "inputs", "of jvp")
     with enable_grad():
@@ -94,12 +124,30 @@ def jvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
         seeds = tuple(_zeros(o).requires_grad_() for o in outputs)
         used = [(o, s) for o, s in zip(outputs, seeds, strict=True) if o.requires_grad]
         if strict and len(used) != len(outputs):
-            raise RuntimeError("The outputs of the user-provided function are independent of the inputs. This is not allowed in strict mode.")
+            raise RuntimeError(
+                "The outputs of the user-provided function are independent of the inputs. This is not allowed in strict mode."
+            )
         if used:
-            back = engine.grad([o for o, _ in used], given, [s for _, s in used], create_graph=True, allow_unused=True)
-            pairs = [(g, d) for g, d in zip(back, direction, strict=True) if g is not None and g.requires_grad]
+            back = engine.grad(
+                [o for o, _ in used],
+                given,
+                [s for _, s in used],
+                create_graph=True,
+                allow_unused=True,
+            )
+            pairs = [
+                (g, d)
+                for g, d in zip(back, direction, strict=True)
+                if g is not None and g.requires_grad
+            ]
             grads = (
-                engine.grad([g for g, _ in pairs], seeds, [d for _, d in pairs], create_graph=create_graph, allow_unused=True)
+                engine.grad(
+                    [g for g, _ in pairs],
+                    seeds,
+                    [d for _, d in pairs],
+                    create_graph=create_graph,
+                    allow_unused=True,
+                )
                 if pairs
                 else (None,) * len(seeds)
             )
@@ -129,19 +177,31 @@ def jacobian(
     many, given = _pack(inputs, "inputs", "of jacobian")
     with enable_grad():
         given = _fresh(given, create_graph)
-        many_out, outputs = _pack(func(*given), "outputs of the user-provided function", "in jacobian")
+        many_out, outputs = _pack(
+            func(*given), "outputs of the user-provided function", "in jacobian"
+        )
         table = []
         for i, out in enumerate(outputs):
             rows: list[tuple[Tensor, ...]] = []
             flat = out.reshape(-1)  # type: ignore[attr-defined]
             for k in range(flat.numel()):
                 if out.requires_grad:
-                    found = engine.grad(flat[k], given, retain_graph=True, create_graph=create_graph, allow_unused=True)
+                    found = engine.grad(
+                        flat[k],
+                        given,
+                        retain_graph=True,
+                        create_graph=create_graph,
+                        allow_unused=True,
+                    )
                 elif strict:
-                    raise RuntimeError(f"Output {i} of the user-provided function does not require gradients. The outputs must be computed in a differentiable manner from the input when running in strict mode.")
+                    raise RuntimeError(
+                        f"Output {i} of the user-provided function does not require gradients. The outputs must be computed in a differentiable manner from the input when running in strict mode."
+                    )
                 else:
                     found = (None,) * len(given)
-                rows.append(_filled(found, given, strict, f"Output {i} of the user-provided function"))
+                rows.append(
+                    _filled(found, given, strict, f"Output {i} of the user-provided function")
+                )
             blocks = []
             for j, x in enumerate(given):
                 shape = (*out._array.shape, *x._array.shape)
@@ -167,14 +227,22 @@ def hessian(
     def gradient(*args: Tensor) -> Any:
         out = func(*args)
         if not isinstance(out, Tensor) or out._array.size != 1:
-            raise RuntimeError("The Tensor returned by the function given to hessian should contain a single element")
+            raise RuntimeError(
+                "The Tensor returned by the function given to hessian should contain a single element"
+            )
         return jacobian(lambda *a: func(*a).reshape(()), args, create_graph=True, strict=strict)
 
     result = jacobian(gradient, given, create_graph=create_graph, strict=strict)
     return result if many else result[0][0]
 
 
-def vhp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> Any:
+def vhp(
+    func: Callable[..., Any],
+    inputs: Any,
+    v: Any = None,
+    create_graph: bool = False,
+    strict: bool = False,
+) -> Any:
     """The value of a scalar function and the product of `v` with its Hessian."""
     many, given = _pack(inputs, "inputs", "of vhp")
     with enable_grad():
@@ -182,16 +250,34 @@ def vhp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
         direction = _vector(v, given, many)
         _, outputs = _pack(func(*given), "outputs of the user-provided function", "in vhp")
         if len(outputs) != 1 or outputs[0]._array.size != 1:
-            raise RuntimeError("The Tensor returned by the function given to vhp should contain a single element")
+            raise RuntimeError(
+                "The Tensor returned by the function given to vhp should contain a single element"
+            )
         first = engine.grad(outputs[0], given, create_graph=True, allow_unused=True)
-        pairs = [(g, d) for g, d in zip(first, direction, strict=True) if g is not None and g.requires_grad]
+        pairs = [
+            (g, d)
+            for g, d in zip(first, direction, strict=True)
+            if g is not None and g.requires_grad
+        ]
         second: tuple[Tensor | None, ...] = (None,) * len(given)
         if pairs:
-            second = engine.grad([g for g, _ in pairs], given, [d for _, d in pairs], create_graph=create_graph, allow_unused=True)
+            second = engine.grad(
+                [g for g, _ in pairs],
+                given,
+                [d for _, d in pairs],
+                create_graph=create_graph,
+                allow_unused=True,
+            )
     filled = _filled(second, given, strict, "The jacobian of the user-provided function")
     return _answer(False, outputs, create_graph), _answer(many, filled, create_graph)
 
 
-def hvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> Any:
+def hvp(
+    func: Callable[..., Any],
+    inputs: Any,
+    v: Any = None,
+    create_graph: bool = False,
+    strict: bool = False,
+) -> Any:
     """The value of a scalar function and the product of its Hessian with `v`; the Hessian is symmetric, so as `vhp`."""
     return vhp(func, inputs, v, create_graph, strict)

@@ -19,7 +19,11 @@ class RemovableHandle:
     def __init__(self, hooks: dict[int, Any], *, extra_dict: Any = None) -> None:
         self.id = next(_ids)
         self._hooks = _Weak(hooks)
-        self._extra = [_Weak(d) for d in (extra_dict if isinstance(extra_dict, list) else [extra_dict]) if d is not None]
+        self._extra = [
+            _Weak(d)
+            for d in (extra_dict if isinstance(extra_dict, list) else [extra_dict])
+            if d is not None
+        ]
 
     @classmethod
     def add(cls, hooks: dict[int, Any], hook: Callable[..., Any]) -> RemovableHandle:
@@ -77,7 +81,9 @@ def register_hook(self: Tensor, hook: Callable[[Tensor], Any]) -> RemovableHandl
     return RemovableHandle.add(self._hooks, hook)
 
 
-def register_post_accumulate_grad_hook(self: Tensor, hook: Callable[[Tensor], None]) -> RemovableHandle:
+def register_post_accumulate_grad_hook(
+    self: Tensor, hook: Callable[[Tensor], None]
+) -> RemovableHandle:
     """Calls `hook(tensor)` after a gradient was added to this leaf's `.grad`."""
     if not self.requires_grad:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
@@ -107,7 +113,9 @@ class saved_tensors_hooks:
     With them users move activations to disk, or compress or recompute them.
     """
 
-    def __init__(self, pack_hook: Callable[[Tensor], Any], unpack_hook: Callable[[Any], Tensor]) -> None:
+    def __init__(
+        self, pack_hook: Callable[[Tensor], Any], unpack_hook: Callable[[Any], Tensor]
+    ) -> None:
         self._pair = (pack_hook, unpack_hook)
 
     def __enter__(self) -> None:
@@ -124,7 +132,9 @@ class save_on_cpu(saved_tensors_hooks):
         super().__init__(lambda t: t.clone(), lambda t: t)  # type: ignore[attr-defined]
 
 
-def run_tensor_hooks(node: Node, grads: list[Any], create_graph: bool, as_tensor: Any, as_grad: Any) -> None:
+def run_tensor_hooks(
+    node: Node, grads: list[Any], create_graph: bool, as_tensor: Any, as_grad: Any
+) -> None:
     """Runs the hooks of the node's output tensors on `grads`, in place; keeps the gradients that are retained."""
     if node.tensor_hooks:
         for index, hooks in node.tensor_hooks.items():
@@ -134,7 +144,9 @@ def run_tensor_hooks(node: Node, grads: list[Any], create_graph: bool, as_tensor
                 result = hook(as_tensor(grads[index]))
                 if result is not None:
                     if not isinstance(result, Tensor):
-                        raise TypeError(f"hook '{getattr(hook, '__name__', hook)}' must return None or a Tensor")
+                        raise TypeError(
+                            f"hook '{getattr(hook, '__name__', hook)}' must return None or a Tensor"
+                        )
                     shape = node.outputs[index][0]
                     if result._array.shape != shape:
                         raise RuntimeError(

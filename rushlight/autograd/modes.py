@@ -59,7 +59,9 @@ class _Switch:
                         sent = yield value
                     except GeneratorExit:
                         raise
-                    except BaseException as error:  # the caller threw into the generator: pass it on
+                    except (
+                        BaseException
+                    ) as error:  # the caller threw into the generator: pass it on
                         with self.clone():
                             value = generator.throw(error)
                         sent = yield value

@@ -40,7 +40,9 @@ class Node:
         self.site: Site | None = None
         self.scope: Any = None
         self.released = False
-        self.tensor_hooks: dict[int, dict[int, Any]] | None = None  # output index -> hooks on that tensor
+        self.tensor_hooks: dict[int, dict[int, Any]] | None = (
+            None  # output index -> hooks on that tensor
+        )
         self.retained: dict[int, weakref.ref[Tensor]] | None = None  # outputs whose .grad is wanted
         self.pre_hooks: dict[int, Any] | None = None
         self.post_hooks: dict[int, Any] | None = None
@@ -109,7 +111,9 @@ def scope_path(scope: Any) -> str:
         if outer is None:
             parts.append(type(module).__name__)
         else:
-            parts.append(next((p for p, m in outer[0].named_modules() if m is module), type(module).__name__))
+            parts.append(
+                next((p for p, m in outer[0].named_modules() if m is module), type(module).__name__)
+            )
         scope = outer
     path = ".".join(reversed(parts))
     return path if len(parts) == 1 else f"{path} ({type(innermost).__name__})"
@@ -198,7 +202,9 @@ class Saved:
     def __init__(self, tensor: Tensor, node: Node, output: int = -1) -> None:
         self.version: Version = version_of(tensor)
         self.count = self.version.count
-        self.output = output  # >= 0: an output of `node` itself, kept without its history (no cycle)
+        self.output = (
+            output  # >= 0: an output of `node` itself, kept without its history (no cycle)
+        )
         self.node = weakref.ref(node) if output >= 0 else None
         hooks = saved_tensors_hooks_stack
         if hooks:

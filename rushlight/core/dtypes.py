@@ -17,7 +17,15 @@ __all__ = ["ALL", "bfloat16", "bool_", "dtype", "finfo", "iinfo", "of_numpy", "t
 class dtype:
     """The type of a tensor's elements, such as `rushlight.float32`. Instances are unique: compare with `is`."""
 
-    __slots__ = ("is_complex", "is_floating_point", "is_signed", "itemsize", "kind", "name", "numpy")
+    __slots__ = (
+        "is_complex",
+        "is_floating_point",
+        "is_signed",
+        "itemsize",
+        "kind",
+        "name",
+        "numpy",
+    )
 
     # The category of a type decides promotion: bool < integer < floating < complex.
     BOOL, INTEGER, FLOATING, COMPLEX = range(4)
@@ -111,7 +119,9 @@ def to_numpy(wanted: Any) -> np.dtype[Any]:
         return _PYTHON[wanted].numpy
     if isinstance(wanted, np.dtype):
         return of_numpy(wanted).numpy
-    raise TypeError(f"dtype must be a rushlight dtype such as rushlight.float32, not {type(wanted).__name__}")
+    raise TypeError(
+        f"dtype must be a rushlight dtype such as rushlight.float32, not {type(wanted).__name__}"
+    )
 
 
 # NumPy's own dtype objects, for the code that works on arrays. They are unique: compare with `is`.
@@ -194,7 +204,12 @@ class iinfo:
                 f"rushlight.iinfo() requires an integer input type. Use rushlight.finfo to handle {type!r}"
             )
         limits = np.iinfo(type.numpy)
-        self.dtype, self.bits, self.min, self.max = type.name, limits.bits, int(limits.min), int(limits.max)
+        self.dtype, self.bits, self.min, self.max = (
+            type.name,
+            limits.bits,
+            int(limits.min),
+            int(limits.max),
+        )
 
     def __repr__(self) -> str:
         return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"

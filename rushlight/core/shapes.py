@@ -31,7 +31,8 @@ def broadcast(*shapes: Shape) -> Shape:
             elif n not in (1, have):
                 raise RuntimeError(
                     f"The size of tensor a ({have}) must match the size of tensor b ({n}) at non-singleton "
-                    f"dimension {rank - back}: shapes " + " and ".join(str(tuple(s)) for s in shapes)
+                    f"dimension {rank - back}: shapes "
+                    + " and ".join(str(tuple(s)) for s in shapes)
                 )
     return tuple(result)
 

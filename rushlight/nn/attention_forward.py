@@ -18,7 +18,9 @@ def canonical_mask(mask: Tensor | None, name: str, like: Tensor) -> Tensor | Non
     if mask is None or mask.is_floating_point():
         return mask
     if not _is_bool(mask):
-        raise RuntimeError(f"only bool and floating types of {name} are supported, not {mask.dtype}")
+        raise RuntimeError(
+            f"only bool and floating types of {name} are supported, not {mask.dtype}"
+        )
     blank: Any = like.new_zeros(mask.shape)  # type: ignore[attr-defined]
     return blank.masked_fill_(mask, float("-inf"))  # type: ignore[no-any-return]
 
@@ -28,7 +30,12 @@ def _is_bool(mask: Tensor) -> bool:
 
 
 def _check_shapes(
-    query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None, mask: Tensor | None, heads: int
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    padding: Tensor | None,
+    mask: Tensor | None,
+    heads: int,
 ) -> bool:
     """Whether the inputs are batched; AssertionError, as PyTorch's, where ranks do not fit."""
     if query.dim() not in (2, 3):
@@ -63,9 +70,7 @@ def _check_shapes(
     return batched
 
 
-def _project_packed(
-    q: Any, k: Any, v: Any, weight: Any, bias: Any
-) -> tuple[Any, Any, Any]:
+def _project_packed(q: Any, k: Any, v: Any, weight: Any, bias: Any) -> tuple[Any, Any, Any]:
     """The three projections by one weight of 3 E rows; one product where inputs are the same tensor."""
     linear = _f("linear")
     size = q.shape[-1]

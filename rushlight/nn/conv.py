@@ -120,7 +120,13 @@ class _ConvNd(Module):
         if self.padding_mode != "zeros":
             input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
             return function(  # type: ignore[no-any-return]
-                input, self.weight, self.bias, self.stride, (0,) * self._dims, self.dilation, self.groups
+                input,
+                self.weight,
+                self.bias,
+                self.stride,
+                (0,) * self._dims,
+                self.dilation,
+                self.groups,
             )
         return function(  # type: ignore[no-any-return]
             input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
@@ -269,7 +275,10 @@ class _ConvTransposeNd(_ConvNd):
             )
         dilation = dilation or (1,) * dims
         smallest = [
-            (input.size(d + leading) - 1) * stride[d] - 2 * padding[d] + dilation[d] * (kernel_size[d] - 1) + 1
+            (input.size(d + leading) - 1) * stride[d]
+            - 2 * padding[d]
+            + dilation[d] * (kernel_size[d] - 1)
+            + 1
             for d in range(dims)
         ]
         largest = [low + s - 1 for low, s in zip(smallest, stride)]
@@ -284,10 +293,23 @@ class _ConvTransposeNd(_ConvNd):
         self, function: Any, input: Tensor, output_size: Sequence[int] | None
     ) -> Tensor:
         extra = self._output_padding(
-            input, output_size, self.stride, self.padding, self.kernel_size, self._dims, self.dilation
+            input,
+            output_size,
+            self.stride,
+            self.padding,
+            self.kernel_size,
+            self._dims,
+            self.dilation,
         )
         return function(  # type: ignore[no-any-return]
-            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            extra,
+            self.groups,
+            self.dilation,
         )
 
 

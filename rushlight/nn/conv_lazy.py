@@ -75,9 +75,7 @@ class _LazyConv(_LazyConvMixin):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(
-            0, 0, kernel_size, stride, padding, dilation, groups, False, padding_mode
-        )
+        super().__init__(0, 0, kernel_size, stride, padding, dilation, groups, False, padding_mode)
         self._leave_open(out_channels, bias, device, dtype)
 
 
@@ -99,7 +97,16 @@ class _LazyConvTranspose(_LazyConvMixin):
         dtype: Any = None,
     ) -> None:
         super().__init__(
-            0, 0, kernel_size, stride, padding, output_padding, groups, False, dilation, padding_mode
+            0,
+            0,
+            kernel_size,
+            stride,
+            padding,
+            output_padding,
+            groups,
+            False,
+            dilation,
+            padding_mode,
         )
         self._leave_open(out_channels, bias, device, dtype)
 

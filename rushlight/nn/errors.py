@@ -22,7 +22,11 @@ def explain(error: Exception, scope: Any, args: Any, kwargs: Any) -> None:
     if getattr(error, "_rushlight_explained", False):
         _name_root(error, scope)
         return
-    if not isinstance(error, _EXPLAINED) or len(error.args) != 1 or not isinstance(error.args[0], str):
+    if (
+        not isinstance(error, _EXPLAINED)
+        or len(error.args) != 1
+        or not isinstance(error.args[0], str)
+    ):
         return
     last = error.__traceback__
     while last is not None and last.tb_next is not None:

@@ -12,7 +12,9 @@ from rushlight.tensor.tensor import Tensor
 class Unfold(Module):
     """Sliding blocks of (N, C, H, W) as columns: (N, C * kH * kW, number of blocks); im2col."""
 
-    def __init__(self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
+    def __init__(
+        self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+    ) -> None:
         super().__init__()
         self.kernel_size = kernel_size
         self.dilation = dilation
@@ -25,9 +27,7 @@ class Unfold(Module):
 
     def extra_repr(self) -> str:
         """The window."""
-        return (
-            f"kernel_size={self.kernel_size}, dilation={self.dilation}, padding={self.padding}, stride={self.stride}"
-        )
+        return f"kernel_size={self.kernel_size}, dilation={self.dilation}, padding={self.padding}, stride={self.stride}"
 
 
 class Fold(Module):

@@ -13,7 +13,11 @@ from rushlight.autograd.node import Node, edge_of
 from rushlight.tensor.tensor import Tensor, alias
 
 _CALL_HOOKS = ("_backward_pre_hooks", "_backward_hooks", "_forward_hooks", "_forward_pre_hooks")
-_FLAG_DICTS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs")
+_FLAG_DICTS = (
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks_with_kwargs",
+)
 _STATE_HOOKS = (
     "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
 )  # fmt: skip
@@ -62,7 +66,11 @@ class HookMethods:
         self.__dict__.setdefault("_non_persistent_buffers_set", set())
 
     def _add_hook(
-        self, hooks: Any, hook: Callable[..., Any], prepend: bool, flags: Sequence[tuple[Any, bool]] = ()
+        self,
+        hooks: Any,
+        hook: Callable[..., Any],
+        prepend: bool,
+        flags: Sequence[tuple[Any, bool]] = (),
     ) -> RemovableHandle:
         handle = RemovableHandle(hooks, extra_dict=[d for d, _ in flags])
         hooks[handle.id] = hook
@@ -82,7 +90,10 @@ class HookMethods:
         With `with_kwargs` it is called as `hook(module, args, kwargs)` and returns both, or None.
         """
         return self._add_hook(
-            self._forward_pre_hooks, hook, prepend, [(self._forward_pre_hooks_with_kwargs, with_kwargs)]  # type: ignore[attr-defined]
+            self._forward_pre_hooks,
+            hook,
+            prepend,
+            [(self._forward_pre_hooks_with_kwargs, with_kwargs)],  # type: ignore[attr-defined]
         )
 
     def register_forward_hook(
@@ -101,24 +112,35 @@ class HookMethods:
             self._forward_hooks,  # type: ignore[attr-defined]
             hook,
             prepend,
-            [(self._forward_hooks_with_kwargs, with_kwargs), (self._forward_hooks_always_called, always_call)],  # type: ignore[attr-defined]
+            [
+                (self._forward_hooks_with_kwargs, with_kwargs),
+                (self._forward_hooks_always_called, always_call),
+            ],  # type: ignore[attr-defined]
         )
 
-    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+    def register_full_backward_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
         """Calls `hook(module, grad_output)` before the gradients of the module are computed."""
         return self._add_hook(self._backward_pre_hooks, hook, prepend)  # type: ignore[attr-defined]
 
-    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+    def register_full_backward_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
         """Calls `hook(module, grad_input, grad_output)` when the gradients of the module's inputs are computed."""
         if self._is_full_backward_hook is False:  # type: ignore[has-type]
-            raise RuntimeError("Cannot use both regular backward hooks and full backward hooks on a single Module.")
+            raise RuntimeError(
+                "Cannot use both regular backward hooks and full backward hooks on a single Module."
+            )
         self._is_full_backward_hook = True
         return self._add_hook(self._backward_hooks, hook, prepend)  # type: ignore[attr-defined]
 
     def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """The old name; here it is `register_full_backward_hook`, which gives the module's true gradients."""
         if self._is_full_backward_hook is True:
-            raise RuntimeError("Cannot use both regular backward hooks and full backward hooks on a single Module.")
+            raise RuntimeError(
+                "Cannot use both regular backward hooks and full backward hooks on a single Module."
+            )
         self._is_full_backward_hook = False
         return self._add_hook(self._backward_hooks, hook, False)  # type: ignore[attr-defined]
 
@@ -133,14 +155,18 @@ class HookMethods:
 
     def _register_state_dict_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         if getattr(hook, "_from_public_api", False):
-            raise RuntimeError("Cannot register the same function as the state dict post hook that was previously registered via register_state_dict_post_hook")
+            raise RuntimeError(
+                "Cannot register the same function as the state dict post hook that was previously registered via register_state_dict_post_hook"
+            )
         return RemovableHandle.add(self._state_dict_hooks, hook)  # type: ignore[attr-defined]
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Calls `hook(module, state_dict, prefix, metadata, strict, missing, unexpected, errors)` before loading."""
         return self._register_load_state_dict_pre_hook(hook, with_module=True)
 
-    def _register_load_state_dict_pre_hook(self, hook: Callable[..., Any], with_module: bool = False) -> RemovableHandle:
+    def _register_load_state_dict_pre_hook(
+        self, hook: Callable[..., Any], with_module: bool = False
+    ) -> RemovableHandle:
         bound = (lambda *args: hook(self, *args)) if with_module else hook
         return RemovableHandle.add(self._load_state_dict_pre_hooks, bound)  # type: ignore[attr-defined]
 
@@ -151,7 +177,10 @@ class HookMethods:
     # -- running -----------------------------------------------------------------------------------------
 
     def _call_with_hooks(self, args: Any, kwargs: Any) -> Any:
-        always = {**dict.fromkeys(global_hooks.forward_always), **dict.fromkeys(self._forward_hooks_always_called)}  # type: ignore[attr-defined]
+        always = {
+            **dict.fromkeys(global_hooks.forward_always),
+            **dict.fromkeys(self._forward_hooks_always_called),
+        }  # type: ignore[attr-defined]
         called: set[int] = set()
         result = None
         try:
@@ -162,7 +191,9 @@ class HookMethods:
             result = self.forward(*args, **kwargs)  # type: ignore[attr-defined]
             for key, hook, with_kwargs in self._after_hooks():
                 called.add(key)
-                replaced = hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
+                replaced = (
+                    hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
+                )
                 result = result if replaced is None else replaced
             if pair is not None:
                 result = pair.watch_outputs(result)
@@ -171,7 +202,11 @@ class HookMethods:
             for key, hook, with_kwargs in self._after_hooks():
                 if key in always and key not in called:
                     try:
-                        replaced = hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
+                        replaced = (
+                            hook(self, args, kwargs, result)
+                            if with_kwargs
+                            else hook(self, args, result)
+                        )
                         result = result if replaced is None else replaced
                     except Exception as failure:
                         warnings.warn(
@@ -183,7 +218,10 @@ class HookMethods:
 
     def _before_forward(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
         hooks = [(h, False) for h in global_hooks.forward_pre.values()]
-        hooks += [(h, k in self._forward_pre_hooks_with_kwargs) for k, h in self._forward_pre_hooks.items()]  # type: ignore[attr-defined]
+        hooks += [
+            (h, k in self._forward_pre_hooks_with_kwargs)
+            for k, h in self._forward_pre_hooks.items()
+        ]  # type: ignore[attr-defined]
         for hook, with_kwargs in hooks:
             if with_kwargs:
                 replaced = hook(self, args, kwargs)
@@ -200,8 +238,12 @@ class HookMethods:
         return args, kwargs
 
     def _after_hooks(self) -> list[tuple[int, Any, bool]]:
-        hooks = [(k, h, k in global_hooks.forward_with_kwargs) for k, h in global_hooks.forward.items()]
-        return hooks + [(k, h, k in self._forward_hooks_with_kwargs) for k, h in self._forward_hooks.items()]  # type: ignore[attr-defined]
+        hooks = [
+            (k, h, k in global_hooks.forward_with_kwargs) for k, h in global_hooks.forward.items()
+        ]
+        return hooks + [
+            (k, h, k in self._forward_hooks_with_kwargs) for k, h in self._forward_hooks.items()
+        ]  # type: ignore[attr-defined]
 
     def _backward_pair(self) -> _BackwardPair | None:
         hooks = [*global_hooks.backward.values(), *self._backward_hooks.values()]  # type: ignore[attr-defined]
@@ -325,7 +367,9 @@ class _BackwardPair:
 # -- hooks on every module ----------------------------------------------------------------------------------
 
 
-def _register(hooks: Any, hook: Callable[..., Any], flags: Sequence[tuple[Any, bool]] = ()) -> RemovableHandle:
+def _register(
+    hooks: Any, hook: Callable[..., Any], flags: Sequence[tuple[Any, bool]] = ()
+) -> RemovableHandle:
     handle = RemovableHandle(hooks, extra_dict=[d for d, _ in flags])
     hooks[handle.id] = hook
     for flag_dict, value in flags:
@@ -343,7 +387,10 @@ def register_module_forward_hook(
     hook: Callable[..., Any], *, with_kwargs: bool = False, always_call: bool = False
 ) -> RemovableHandle:
     """Calls `hook(module, args, output)` after the forward of every module."""
-    flags = [(global_hooks.forward_with_kwargs, with_kwargs), (global_hooks.forward_always, always_call)]
+    flags = [
+        (global_hooks.forward_with_kwargs, with_kwargs),
+        (global_hooks.forward_always, always_call),
+    ]
     return _register(global_hooks.forward, hook, flags)
 
 

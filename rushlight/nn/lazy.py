@@ -51,7 +51,14 @@ def _infer_parameters(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         )
     module._initialize_hook.remove()
     del module._initialize_hook
-    if not any((module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)):
+    if not any(
+        (
+            module._forward_hooks,
+            module._forward_pre_hooks,
+            module._backward_hooks,
+            module._backward_pre_hooks,
+        )
+    ):
         module.__dict__.pop("_has_hooks", None)  # calls are direct again
     if module.cls_to_become is not None:
         module.__class__ = module.cls_to_become

@@ -203,7 +203,9 @@ class Unflatten(Module):
     def __init__(self, dim: Any, unflattened_size: Any) -> None:
         super().__init__()
         if isinstance(dim, str):
-            raise TypeError("unflattened_size must be tuple of tuples for a named dim, which rushlight has not")
+            raise TypeError(
+                "unflattened_size must be tuple of tuples for a named dim, which rushlight has not"
+            )
         if not isinstance(dim, int):
             raise TypeError(f"dim must be an int, but found type {type(dim).__name__}")
         if not isinstance(unflattened_size, (tuple, list)):

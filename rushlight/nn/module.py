@@ -59,7 +59,9 @@ class Module(StateDictMethods, HookMethods):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; every module writes its own."""
-        raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
+        raise NotImplementedError(
+            f'Module [{type(self).__name__}] is missing the required "forward" function'
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         outer = state.scope
@@ -158,7 +160,13 @@ class Module(StateDictMethods, HookMethods):
         super().__delattr__(name)
 
     def __dir__(self) -> list[str]:
-        names = [*dir(type(self)), *self.__dict__, *self._parameters, *self._buffers, *self._modules]
+        names = [
+            *dir(type(self)),
+            *self.__dict__,
+            *self._parameters,
+            *self._buffers,
+            *self._modules,
+        ]
         return sorted(n for n in names if not n[:1].isdigit())
 
     def __setstate__(self, members: dict[str, Any]) -> None:
@@ -232,7 +240,9 @@ class Module(StateDictMethods, HookMethods):
         module = self
         for part in target.split(".") if target else ():
             if not hasattr(module, part):
-                raise AttributeError(f"{type(module).__name__} has no attribute `{part}`" + _members(module))
+                raise AttributeError(
+                    f"{type(module).__name__} has no attribute `{part}`" + _members(module)
+                )
             module = getattr(module, part)
             if not isinstance(module, Module):
                 raise AttributeError(f"`{part}` is not an nn.Module")
@@ -257,7 +267,9 @@ class Module(StateDictMethods, HookMethods):
         path, _, name = target.rpartition(".")
         module = self.get_submodule(path)
         if not hasattr(module, name):
-            raise AttributeError(f"{type(module).__name__} has no attribute `{name}`" + _members(module))
+            raise AttributeError(
+                f"{type(module).__name__} has no attribute `{name}`" + _members(module)
+            )
         found = getattr(module, name)
         if not isinstance(found, Parameter):
             raise AttributeError(f"`{name}` is not an nn.Parameter")
@@ -268,7 +280,9 @@ class Module(StateDictMethods, HookMethods):
         path, _, name = target.rpartition(".")
         module = self.get_submodule(path)
         if not hasattr(module, name):
-            raise AttributeError(f"{type(module).__name__} has no attribute `{name}`" + _members(module))
+            raise AttributeError(
+                f"{type(module).__name__} has no attribute `{name}`" + _members(module)
+            )
         if name not in module._buffers:
             raise AttributeError(f"`{name}` is not a buffer")
         return module._buffers[name]  # type: ignore[return-value]
@@ -299,7 +313,9 @@ class Module(StateDictMethods, HookMethods):
                 seen.add(module)
             yield path, module
             lead = path + "." if path else ""
-            stack.extend((lead + n, m) for n, m in reversed(list(module._modules.items())) if m is not None)
+            stack.extend(
+                (lead + n, m) for n, m in reversed(list(module._modules.items())) if m is not None
+            )
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it, each once."""
@@ -324,7 +340,9 @@ class Module(StateDictMethods, HookMethods):
     ) -> Iterator[tuple[str, Any]]:
         seen: set[Any] = set()
         modules = (
-            self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
+            self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
+            if recurse
+            else [(prefix, self)]
         )
         for path, module in modules:
             for name, member in get(module):
@@ -338,7 +356,9 @@ class Module(StateDictMethods, HookMethods):
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
         """Parameters with their paths; a shared one once, under its first path."""
-        yield from self._named_members(lambda m: m._parameters.items(), prefix, recurse, remove_duplicate)
+        yield from self._named_members(
+            lambda m: m._parameters.items(), prefix, recurse, remove_duplicate
+        )
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """The parameters, as an optimizer wants them; a shared one once."""
@@ -349,7 +369,9 @@ class Module(StateDictMethods, HookMethods):
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Tensor]]:
         """Buffers with their paths; a shared one once."""
-        yield from self._named_members(lambda m: m._buffers.items(), prefix, recurse, remove_duplicate)
+        yield from self._named_members(
+            lambda m: m._buffers.items(), prefix, recurse, remove_duplicate
+        )
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         """The buffers."""
@@ -391,7 +413,9 @@ class Module(StateDictMethods, HookMethods):
 
         dtype, memory_format = parse_to(args, kwargs)
         if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
-            raise TypeError(f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={dtype}")
+            raise TypeError(
+                f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={dtype}"
+            )
 
         def convert(t: Tensor) -> Tensor:
             wanted = dtype if t.is_floating_point() or t.is_complex() else None
@@ -511,6 +535,6 @@ def _members(module: Module) -> str:
 
 def _type_name(value: Any) -> str:
     kind = type(value)
-    return f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__name__
-
-
+    return (
+        f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__name__
+    )

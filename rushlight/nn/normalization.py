@@ -66,7 +66,9 @@ class LayerNorm(Module):
 
     def extra_repr(self) -> str:
         """The hyper-parameters."""
-        text = f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        text = (
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        )
         return text + (f", bias={self.bias is not None}" if _LAYER_NORM_SHOWS_BIAS else "")
 
 
@@ -115,7 +117,9 @@ class RMSNorm(Module):
 
     def extra_repr(self) -> str:
         """The hyper-parameters."""
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        )
 
 
 class GroupNorm(Module):
@@ -175,9 +179,7 @@ class GroupNorm(Module):
 class LocalResponseNorm(Module):
     """Divides by a power of the mean square over `size` neighbouring channels. Source: Krizhevsky et al., 2012."""
 
-    def __init__(
-        self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-    ) -> None:
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__()
         self.size = size
         self.alpha = alpha

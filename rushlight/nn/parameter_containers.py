@@ -16,7 +16,10 @@ D = TypeVar("D", bound="ParameterDict")
 
 def _as_parameter(value: Any) -> Any:
     if isinstance(value, Tensor) and not isinstance(value, Parameter):
-        return Parameter(value, requires_grad=value.requires_grad or value.is_floating_point() or value.is_complex())
+        return Parameter(
+            value,
+            requires_grad=value.requires_grad or value.is_floating_point() or value.is_complex(),
+        )
     return value
 
 
@@ -88,7 +91,9 @@ class ParameterList(Module):
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("ParameterList should not be called: it holds parameters and computes nothing.")
+        raise RuntimeError(
+            "ParameterList should not be called: it holds parameters and computes nothing."
+        )
 
 
 class ParameterDict(Module):
@@ -198,7 +203,9 @@ class ParameterDict(Module):
         )
 
     def __call__(self, input: Any) -> Any:
-        raise RuntimeError("ParameterDict should not be called: it holds parameters and computes nothing.")
+        raise RuntimeError(
+            "ParameterDict should not be called: it holds parameters and computes nothing."
+        )
 
     def __or__(self, other: ParameterDict) -> ParameterDict:
         joined = self.copy()

@@ -153,7 +153,12 @@ class AvgPool1d(Module):
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, L) or (C, L) to the pooled length."""
         return F.avg_pool1d(
-            input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
+            input,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.ceil_mode,
+            self.count_include_pad,
         )
 
     def extra_repr(self) -> str:

@@ -112,7 +112,9 @@ class RNNBase(Module):
         if self.num_layers <= 0:
             raise ValueError("num_layers must be greater than zero")
         if self.proj_size < 0:
-            raise ValueError("proj_size should be a positive integer or zero to disable projections")
+            raise ValueError(
+                "proj_size should be a positive integer or zero to disable projections"
+            )
         if self.proj_size >= self.hidden_size:
             raise ValueError("proj_size has to be smaller than hidden_size")
 
@@ -169,7 +171,10 @@ class RNNBase(Module):
         return (self.num_layers * (2 if self.bidirectional else 1), batch, size)
 
     def check_hidden_size(
-        self, hx: Tensor, expected: tuple[int, int, int], message: str = "Expected hidden size {}, got {}"
+        self,
+        hx: Tensor,
+        expected: tuple[int, int, int],
+        message: str = "Expected hidden size {}, got {}",
     ) -> None:
         """RuntimeError unless a hidden state has the expected shape."""
         if tuple(hx.shape) != expected:
@@ -335,7 +340,9 @@ class RNN(RNNBase):
     ) -> None:
         _refuse(others, "RNN")
         if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
+            raise ValueError(
+                f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'."
+            )
         self.nonlinearity = nonlinearity
         super().__init__(
             f"RNN_{nonlinearity.upper()}", input_size, hidden_size, num_layers, bias, batch_first, dropout,
@@ -457,7 +464,9 @@ def _refuse(others: dict[str, Any], name: str) -> None:
     if others.pop("proj_size", 0):
         raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
     if others:
-        raise TypeError(f"{name}.__init__() got an unexpected keyword argument '{next(iter(others))}'")
+        raise TypeError(
+            f"{name}.__init__() got an unexpected keyword argument '{next(iter(others))}'"
+        )
 
 
 __all__ = ["GRU", "LSTM", "RNN", "RNNBase"]

@@ -41,7 +41,9 @@ class StateDictMethods:
         if type(module).get_extra_state is not _module_class().get_extra_state:
             destination[prefix + _EXTRA_STATE] = module.get_extra_state()
 
-    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
+    def state_dict(
+        self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False
+    ) -> Any:
         """All parameters and persistent buffers by path, sharing memory with the module.
 
         >>> from rushlight import nn
@@ -64,7 +66,9 @@ class StateDictMethods:
         module._save_to_state_dict(destination, prefix, keep_vars)
         for name, child in module._modules.items():
             if child is not None:
-                child.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
+                child.state_dict(
+                    destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars
+                )
         for hook in module._state_dict_hooks.values():
             replaced = hook(module, destination, prefix, local_metadata)
             if getattr(hook, "_from_public_api", False):
@@ -87,9 +91,19 @@ class StateDictMethods:
         """Loads this module's own members from `state_dict`; notes what does not fit in the lists."""
         module: Any = self
         for hook in module._load_state_dict_pre_hooks.values():
-            hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+            hook(
+                state_dict,
+                prefix,
+                local_metadata,
+                strict,
+                missing_keys,
+                unexpected_keys,
+                error_msgs,
+            )
         assign = bool(local_metadata.get("assign_to_params_buffers", False))
-        persistent = {k: v for k, v in module._buffers.items() if k not in module._non_persistent_buffers_set}
+        persistent = {
+            k: v for k, v in module._buffers.items() if k not in module._non_persistent_buffers_set
+        }
         for name, member in {**module._parameters, **persistent}.items():
             if member is None:
                 continue
@@ -116,7 +130,9 @@ class StateDictMethods:
                     if (rest and first not in module._modules) or (not rest and first not in known):
                         unexpected_keys.append(key)
 
-    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Any, strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
         """Copies a state dict into the module (or, with `assign`, takes its tensors).
 
         Raises RuntimeError that lists every missing or unexpected key (if `strict`) and every shape that does not fit;
@@ -141,13 +157,25 @@ class StateDictMethods:
         incompatible = IncompatibleKeys(missing, unexpected)
         if strict:
             if unexpected:
-                errors.insert(0, "Unexpected key(s) in state_dict: {}. ".format(", ".join(f'"{k}"' for k in unexpected)))
+                errors.insert(
+                    0,
+                    "Unexpected key(s) in state_dict: {}. ".format(
+                        ", ".join(f'"{k}"' for k in unexpected)
+                    ),
+                )
             if missing:
-                errors.insert(0, "Missing key(s) in state_dict: {}. ".format(", ".join(f'"{k}"' for k in missing)))
+                errors.insert(
+                    0,
+                    "Missing key(s) in state_dict: {}. ".format(
+                        ", ".join(f'"{k}"' for k in missing)
+                    ),
+                )
         if errors:
             backup.restore()
             listed = "\n\t".join(errors)
-            raise RuntimeError(f"Error(s) in loading state_dict for {type(module).__name__}:\n\t{listed}")
+            raise RuntimeError(
+                f"Error(s) in loading state_dict for {type(module).__name__}:\n\t{listed}"
+            )
         return incompatible
 
 
@@ -162,7 +190,12 @@ class _Backup:
 
     def __init__(self, module: Any) -> None:
         self._members = [
-            (kind, name, tensor, None if tensor is None or is_lazy(tensor) else tensor._array.copy())
+            (
+                kind,
+                name,
+                tensor,
+                None if tensor is None or is_lazy(tensor) else tensor._array.copy(),
+            )
             for m in module.modules()
             for kind in (m._parameters, m._buffers)
             for name, tensor in kind.items()
@@ -221,7 +254,9 @@ def _load_member(
             member.materialize(value.shape)  # type: ignore[attr-defined]
         else:
             return
-    if len(value.shape) == 1 and value._array.size == 1 and len(member.shape) == 0:  # written by an ancient version
+    if (
+        len(value.shape) == 1 and value._array.size == 1 and len(member.shape) == 0
+    ):  # written by an ancient version
         value = value[0]  # type: ignore[index]
     if value.shape != member.shape:
         errors.append(
@@ -231,7 +266,9 @@ def _load_member(
         return
     if assign:
         if isinstance(member, Parameter):
-            value = value if isinstance(value, Parameter) else Parameter(value, member.requires_grad)
+            value = (
+                value if isinstance(value, Parameter) else Parameter(value, member.requires_grad)
+            )
             value.requires_grad_(member.requires_grad)
         setattr(module, name, value)
         return

@@ -223,7 +223,10 @@ class TransformerEncoder(Module):
         x = src
         for layer in self.layers:
             x = layer(
-                x, src_mask=mask, is_causal=bool(is_causal), src_key_padding_mask=src_key_padding_mask
+                x,
+                src_mask=mask,
+                is_causal=bool(is_causal),
+                src_key_padding_mask=src_key_padding_mask,
             )
         return x if self.norm is None else self.norm(x)  # type: ignore[no-any-return]
 
@@ -287,7 +290,16 @@ class Transformer(Module):
     ) -> None:
         super().__init__()
         made: dict[str, Any] = {"bias": bias, "device": device, "dtype": dtype}
-        sizes = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first)
+        sizes = (
+            d_model,
+            nhead,
+            dim_feedforward,
+            dropout,
+            activation,
+            layer_norm_eps,
+            batch_first,
+            norm_first,
+        )
         if custom_encoder is not None:
             self.encoder = custom_encoder
         else:

@@ -28,7 +28,9 @@ def _scaled(x: Any, factor: float) -> Any:
 
 def _floating(name: str, x: Any) -> None:
     if x.dtype not in FLOATING:
-        raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{x.dtype}': activations work on floating dtypes")
+        raise NotImplementedError(
+            f"\"{name}_cpu\" not implemented for '{x.dtype}': activations work on floating dtypes"
+        )
 
 
 def _wants_inplace(declared: Any, input: Any, inplace: bool, *args: Any) -> Any:
@@ -71,6 +73,7 @@ def _kinked(make: Any) -> Iterator[Any]:
 
 
 functional_relu.samples(_kinked)
+
 
 @op(function=False, inplace=True, node="HardtanhBackward0")
 def relu6_values(input: Array) -> Array:
@@ -165,7 +168,9 @@ def celu_values(input: Array, alpha: float = 1.0) -> Array:
     _floating("celu", input)
     if alpha == 0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
-    return s.select(p.greater(input, 0), input, _scaled(p.expm1(_scaled(p.minimum(input, 0), 1 / alpha)), alpha))
+    return s.select(
+        p.greater(input, 0), input, _scaled(p.expm1(_scaled(p.minimum(input, 0), 1 / alpha)), alpha)
+    )
 
 
 @celu_values.gradient("input")
@@ -301,7 +306,9 @@ def hardtanh_values_samples(make: Any) -> Iterator[Any]:
 
 
 @op(module="nn.functional", composite=True)
-def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Array:
+def hardtanh(
+    input: Array, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Array:
     """x kept in [min_val, max_val]."""
     return _wants_inplace(hardtanh_values, input, inplace, min_val, max_val)
 
@@ -386,7 +393,9 @@ def threshold_values_samples(make: Any) -> Iterator[Any]:
 
 
 @op(module="nn.functional", composite=True)
-def threshold(input: Array, threshold: float = 0.0, value: float = 0.0, inplace: bool = False) -> Array:
+def threshold(
+    input: Array, threshold: float = 0.0, value: float = 0.0, inplace: bool = False
+) -> Array:
     """x where it is above `threshold`, else `value`."""
     return _wants_inplace(threshold_values, input, inplace, threshold, value)
 
@@ -431,7 +440,9 @@ def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
     _floating("softplus", input)
     x = input if beta == 1 else _scaled(input, beta)
     soft = p.softplus(x)
-    return s.select(p.greater(x, float(threshold)), input, soft if beta == 1 else _scaled(soft, 1 / beta))
+    return s.select(
+        p.greater(x, float(threshold)), input, soft if beta == 1 else _scaled(soft, 1 / beta)
+    )
 
 
 @softplus.gradient("input")
@@ -540,7 +551,9 @@ def _channel_shape(input: Any, count: int) -> tuple[int, ...]:
 def prelu(input: Array, weight: Array) -> Array:
     """x where it is positive, else weight * x; `weight` has one element, or one for each channel (dimension 1)."""
     if weight.ndim > 1:
-        raise RuntimeError(f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}")
+        raise RuntimeError(
+            f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}"
+        )
     wide = s.reshape(weight, shape=_channel_shape(input, weight.size))
     return s.select(p.greater(input, 0), input, p.mul(wide, input))
 

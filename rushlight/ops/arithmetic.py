@@ -25,7 +25,9 @@ def _scaled(other: Any, alpha: Any) -> Any:
     if dtype is None:
         return other * alpha
     if dtype in INTEGRAL and isinstance(alpha, float):
-        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+        raise RuntimeError(
+            "For integral input tensors, argument alpha must not be a floating point number."
+        )
     a, b = promote(other, alpha)
     return p.mul(a, b)
 
@@ -356,7 +358,10 @@ def pow_gradient_exponent(grad: Array, input: Any, exponent: Array, out: Array) 
         if input == 0:
             return grad * choose(exponent >= 0, 0, out)
         value = cmath.log(input) if isinstance(input, complex) or input < 0 else math.log(input)
-        return grad * conjugate(out * (value if not isinstance(value, complex) or isinstance(input, complex) else math.nan))
+        return grad * conjugate(
+            out
+            * (value if not isinstance(value, complex) or isinstance(input, complex) else math.nan)
+        )
     zero = input == 0
     slope = out * log(choose(zero, 1, input))
     if getattr(exponent.dtype, "is_complex", exponent.dtype in COMPLEX):
@@ -406,6 +411,7 @@ def in_dtype_samples(make: Any) -> Iterator[Any]:
 @op(method=True, inplace=True, composite=True)
 def float_power(input: Operand, exponent: Operand) -> Array:
     """Elementwise power computed in float64 (complex128 where an operand is complex)."""
+
     def wide(x: Any) -> Any:
         if not hasattr(x, "dtype"):
             return complex(x) if isinstance(x, complex) else float(x)

@@ -60,11 +60,17 @@ def scaled_dot_product_attention(
     """
     for name, x in (("query", query), ("key", key), ("value", value)):
         if len(x.shape) < 2:
-            raise RuntimeError(f"scaled_dot_product_attention: {name} must have at least 2 dimensions, not shape {list(x.shape)}")
+            raise RuntimeError(
+                f"scaled_dot_product_attention: {name} must have at least 2 dimensions, not shape {list(x.shape)}"
+            )
     if is_causal and attn_mask is not None:
-        raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
+        raise RuntimeError(
+            "_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True"
+        )
     if query.dtype != key.dtype or query.dtype != value.dtype:
-        raise RuntimeError(f"Expected query, key, and value to have the same dtype, but got query.dtype: {query.dtype} key.dtype: {key.dtype} and value.dtype: {value.dtype} instead.")
+        raise RuntimeError(
+            f"Expected query, key, and value to have the same dtype, but got query.dtype: {query.dtype} key.dtype: {key.dtype} and value.dtype: {value.dtype} instead."
+        )
     if enable_gqa:
         heads = tuple(query.shape)[-3]
         key = repeat_interleave(key, heads // tuple(key.shape)[-3], -3)
@@ -79,7 +85,9 @@ def scaled_dot_product_attention(
         else:
             scores = scores + attn_mask
     weights = softmax(scores, -1)
-    if attn_mask is not None and (attn_mask.dtype == BOOL or getattr(attn_mask.dtype, "name", "") == "bool"):
+    if attn_mask is not None and (
+        attn_mask.dtype == BOOL or getattr(attn_mask.dtype, "name", "") == "bool"
+    ):
         weights = choose(attn_mask.any(-1, True) if hasattr(attn_mask, "any") else True, weights, 0)
     if dropout_p > 0:
         from rushlight.ops.dropout import dropout

@@ -15,17 +15,37 @@ from rushlight.primitives.reduction import reduce_all
 from rushlight.primitives.structural import full, select
 
 
-def _comparison(name: str, compute: Callable[[Any, Any], Any], sign: str, operator: str, aliases: tuple[str, ...] = ()) -> Any:
+def _comparison(
+    name: str,
+    compute: Callable[[Any, Any], Any],
+    sign: str,
+    operator: str,
+    aliases: tuple[str, ...] = (),
+) -> Any:
     ordered = sign not in ("==", "!=")
 
     def body(input: Operand, other: Operand) -> Array:
         a, b = promote(input, other)
-        if ordered and (getattr(a, "dtype", None) in COMPLEX or getattr(b, "dtype", None) in COMPLEX):
-            raise RuntimeError(f"{name}: complex numbers have no order; compare abs() or real parts")
+        if ordered and (
+            getattr(a, "dtype", None) in COMPLEX or getattr(b, "dtype", None) in COMPLEX
+        ):
+            raise RuntimeError(
+                f"{name}: complex numbers have no order; compare abs() or real parts"
+            )
         return compute(a, b)
 
-    body.__name__, body.__doc__ = name, f"Whether input {sign} other, elementwise, broadcast and promoted: a bool tensor."
-    declared = op(body, method=True, inplace=True, operators=(operator,), aliases=aliases, differentiable=False)
+    body.__name__, body.__doc__ = (
+        name,
+        f"Whether input {sign} other, elementwise, broadcast and promoted: a bool tensor.",
+    )
+    declared = op(
+        body,
+        method=True,
+        inplace=True,
+        operators=(operator,),
+        aliases=aliases,
+        differentiable=False,
+    )
     declared.samples(binary_samples())
     return declared
 
@@ -57,11 +77,15 @@ def _extreme(name: str, compute: Callable[[Any, Any], Any], says: str) -> Any:
 
     @declared.gradient("input")
     def _(grad: Array, input: Array, other: Array) -> Array:
-        return share(grad, input, other, name.endswith("max") or name == "maximum", name.startswith("f"))
+        return share(
+            grad, input, other, name.endswith("max") or name == "maximum", name.startswith("f")
+        )
 
     @declared.gradient("other")
     def _(grad: Array, input: Array, other: Array) -> Array:
-        return grad - share(grad, input, other, name.endswith("max") or name == "maximum", name.startswith("f"))
+        return grad - share(
+            grad, input, other, name.endswith("max") or name == "maximum", name.startswith("f")
+        )
 
     @declared.samples
     def samples(make: Any) -> Iterator[Any]:
@@ -263,7 +287,9 @@ def _logical(name: str, compute: Callable[[Any, Any], Any], says: str) -> Any:
 
 logical_and = _logical("logical_and", p.logical_and, "Whether both elements are not zero.")
 logical_or = _logical("logical_or", p.logical_or, "Whether one of the elements is not zero.")
-logical_xor = _logical("logical_xor", p.logical_xor, "Whether just one of the elements is not zero.")
+logical_xor = _logical(
+    "logical_xor", p.logical_xor, "Whether just one of the elements is not zero."
+)
 
 
 @op(method=True, inplace=True, differentiable=False)
@@ -275,14 +301,19 @@ def logical_not(input: Array) -> Array:
 logical_not.samples(unary_samples())
 
 
-def _bits(name: str, compute: Callable[[Any, Any], Any], says: str, operators: tuple[str, ...]) -> Any:
+def _bits(
+    name: str, compute: Callable[[Any, Any], Any], says: str, operators: tuple[str, ...]
+) -> Any:
     shift = "shift" in name
 
     def body(input: Operand, other: Operand) -> Array:
         a, b = promote(input, other)
         dtype = getattr(a, "dtype", None) or b.dtype
         if dtype not in INTEGRAL or (shift and dtype == BOOL):
-            raise RuntimeError(f"\"{name}_cpu\" not implemented for '{dtype}': it works on integers" + ("" if shift else " and bools"))
+            raise RuntimeError(
+                f"\"{name}_cpu\" not implemented for '{dtype}': it works on integers"
+                + ("" if shift else " and bools")
+            )
         return compute(a, b)
 
     body.__name__, body.__doc__ = name, says
@@ -297,18 +328,33 @@ def _bits(name: str, compute: Callable[[Any, Any], Any], says: str, operators: t
     return declared
 
 
-bitwise_and = _bits("bitwise_and", p.bit_and, "The bits set in both.", ("__and__", "__rand__", "__iand__"))
-bitwise_or = _bits("bitwise_or", p.bit_or, "The bits set in one or both.", ("__or__", "__ror__", "__ior__"))
-bitwise_xor = _bits("bitwise_xor", p.bit_xor, "The bits set in just one.", ("__xor__", "__rxor__", "__ixor__"))
-bitwise_left_shift = _bits("bitwise_left_shift", p.shift_left, "The bits moved up.", ("__lshift__", "__ilshift__"))
-bitwise_right_shift = _bits("bitwise_right_shift", p.shift_right, "The bits moved down, the sign kept.", ("__rshift__", "__irshift__"))
+bitwise_and = _bits(
+    "bitwise_and", p.bit_and, "The bits set in both.", ("__and__", "__rand__", "__iand__")
+)
+bitwise_or = _bits(
+    "bitwise_or", p.bit_or, "The bits set in one or both.", ("__or__", "__ror__", "__ior__")
+)
+bitwise_xor = _bits(
+    "bitwise_xor", p.bit_xor, "The bits set in just one.", ("__xor__", "__rxor__", "__ixor__")
+)
+bitwise_left_shift = _bits(
+    "bitwise_left_shift", p.shift_left, "The bits moved up.", ("__lshift__", "__ilshift__")
+)
+bitwise_right_shift = _bits(
+    "bitwise_right_shift",
+    p.shift_right,
+    "The bits moved down, the sign kept.",
+    ("__rshift__", "__irshift__"),
+)
 
 
 @op(method=True, inplace=True, operators=("__invert__",), differentiable=False)
 def bitwise_not(input: Array) -> Array:
     """All bits turned over; of bools the opposite."""
     if input.dtype not in INTEGRAL:
-        raise RuntimeError(f"\"bitwise_not_cpu\" not implemented for '{input.dtype}': it works on integers and bools")
+        raise RuntimeError(
+            f"\"bitwise_not_cpu\" not implemented for '{input.dtype}': it works on integers and bools"
+        )
     return p.bit_not(input)
 
 
@@ -323,12 +369,16 @@ def bitwise_not_samples(make: Any) -> Iterator[Any]:
 
 
 @op(method=True, differentiable=False)
-def isclose(input: Array, other: Array, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Array:
+def isclose(
+    input: Array, other: Array, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> Array:
     """Whether |input - other| <= atol + rtol * |other|, elementwise; infinities are close to themselves."""
     if input.dtype != other.dtype:
         raise RuntimeError(f"{input.dtype} did not match {other.dtype}")
     if rtol < 0 or atol < 0:
-        raise RuntimeError(f"rtol and atol must be greater than or equal to zero, but got rtol {rtol} and atol {atol}")
+        raise RuntimeError(
+            f"rtol and atol must be greater than or equal to zero, but got rtol {rtol} and atol {atol}"
+        )
     same = p.equal(input, other)
     if input.dtype in INTEGRAL:
         input, other = to(input, FLOAT64), to(other, FLOAT64)
@@ -345,7 +395,9 @@ isclose.samples(binary_samples(numbers=False))
 
 
 @op(method=True, composite=True, differentiable=False, traceable=False)
-def allclose(input: Array, other: Array, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+def allclose(
+    input: Array, other: Array, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> bool:
     """Whether all elements are close (see `isclose`)."""
     return _all_true(isclose(input, other, rtol, atol, equal_nan))
 

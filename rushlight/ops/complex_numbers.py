@@ -123,10 +123,15 @@ def view_as_real_samples(make: Any) -> Iterator[Any]:
 def view_as_complex(input: Array) -> Steps:
     """Pairs in the last dimension, of size 2, as complex numbers; a view."""
     if input.dtype not in FLOATING or input.dtype.itemsize == 2:
-        raise RuntimeError(f"view_as_complex is only supported for float and double tensors, but got a tensor of {input.dtype}")
+        raise RuntimeError(
+            f"view_as_complex is only supported for float and double tensors, but got a tensor of {input.dtype}"
+        )
     if not input.ndim or input.shape[-1] != 2:
         raise RuntimeError("Tensor must have a last dimension of size 2")
-    return ((s.bitcast, {"dtype": complex_of(input.dtype)}), (s.reshape, {"shape": input.shape[:-1]}))
+    return (
+        (s.bitcast, {"dtype": complex_of(input.dtype)}),
+        (s.reshape, {"shape": input.shape[:-1]}),
+    )
 
 
 @view_as_complex.samples

@@ -22,11 +22,15 @@ def sizes(value: Any, rank: int, name: str, what: str) -> Sizes:
         if len(value) == 1:
             value = tuple(value) * rank
         if len(value) != rank:
-            raise RuntimeError(f"{name}: expected {what} to be a single integer value or a list of {rank} values, but got {what}={list(value)}")
+            raise RuntimeError(
+                f"{name}: expected {what} to be a single integer value or a list of {rank} values, but got {what}={list(value)}"
+            )
         return tuple(int(v) for v in value)
     if hasattr(value, "__index__"):
         return (value.__index__(),) * rank
-    raise TypeError(f"{name}(): argument '{what}' must be tuple of ints, not {type(value).__name__}")
+    raise TypeError(
+        f"{name}(): argument '{what}' must be tuple of ints, not {type(value).__name__}"
+    )
 
 
 def _with_bias(out: Any, bias: Any) -> Any:
@@ -41,24 +45,53 @@ def _with_bias(out: Any, bias: Any) -> Any:
 
 
 @op(function=False, node="ConvolutionBackward0")
-def convolution(input: Array, weight: Array, bias: Array | None, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes, groups: int) -> Array:
+def convolution(
+    input: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: Sizes,
+    before: Sizes,
+    after: Sizes,
+    dilation: Sizes,
+    groups: int,
+) -> Array:
     """Windows of `input` (N, C, ...) times `weight` (O, C / groups, ...), plus `bias` (O)."""
-    out = c.convolve(input, weight, stride=stride, before=before, after=after, dilation=dilation, groups=groups)
+    out = c.convolve(
+        input, weight, stride=stride, before=before, after=after, dilation=dilation, groups=groups
+    )
     return _with_bias(out, bias)
 
 
 @convolution.gradient("input")
 def convolution_gradient_input(
-    grad: Array, weight: Array, input_shape: Any, stride: Any, before: Any, after: Any, dilation: Any, groups: int
+    grad: Array,
+    weight: Array,
+    input_shape: Any,
+    stride: Any,
+    before: Any,
+    after: Any,
+    dilation: Any,
+    groups: int,
 ) -> Array:
-    return convolution_input(grad, conjugate(weight), stride, before, after, dilation, groups, tuple(input_shape[2:]))
+    return convolution_input(
+        grad, conjugate(weight), stride, before, after, dilation, groups, tuple(input_shape[2:])
+    )
 
 
 @convolution.gradient("weight")
 def convolution_gradient_weight(
-    grad: Array, input: Array, weight_shape: Any, stride: Any, before: Any, after: Any, dilation: Any, groups: int
+    grad: Array,
+    input: Array,
+    weight_shape: Any,
+    stride: Any,
+    before: Any,
+    after: Any,
+    dilation: Any,
+    groups: int,
 ) -> Array:
-    return convolution_weight(conjugate(input), grad, stride, before, after, dilation, groups, tuple(weight_shape[2:]))
+    return convolution_weight(
+        conjugate(input), grad, stride, before, after, dilation, groups, tuple(weight_shape[2:])
+    )
 
 
 @convolution.gradient("bias")
@@ -67,42 +100,96 @@ def convolution_gradient_bias(grad: Array) -> Array:
 
 
 @op(function=False, node="ConvolutionBackward0")
-def convolution_input(input: Array, weight: Array, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes, groups: int, size: Sizes) -> Array:
+def convolution_input(
+    input: Array,
+    weight: Array,
+    stride: Sizes,
+    before: Sizes,
+    after: Sizes,
+    dilation: Sizes,
+    groups: int,
+    size: Sizes,
+) -> Array:
     """The adjoint of a convolution in its input: `input` (N, O, ...) back to (N, C, *size)."""
     return c.convolve_input(
-        input, weight, stride=stride, before=before, after=after, dilation=dilation, groups=groups, size=size
+        input,
+        weight,
+        stride=stride,
+        before=before,
+        after=after,
+        dilation=dilation,
+        groups=groups,
+        size=size,
     )
 
 
 @convolution_input.gradient("input")
-def convolution_input_gradient_input(grad: Array, weight: Array, stride: Any, before: Any, after: Any, dilation: Any, groups: int) -> Array:
+def convolution_input_gradient_input(
+    grad: Array, weight: Array, stride: Any, before: Any, after: Any, dilation: Any, groups: int
+) -> Array:
     return convolution(grad, conjugate(weight), None, stride, before, after, dilation, groups)
 
 
 @convolution_input.gradient("weight")
 def convolution_input_gradient_weight(
-    grad: Array, input: Array, weight_shape: Any, stride: Any, before: Any, after: Any, dilation: Any, groups: int
+    grad: Array,
+    input: Array,
+    weight_shape: Any,
+    stride: Any,
+    before: Any,
+    after: Any,
+    dilation: Any,
+    groups: int,
 ) -> Array:
-    return convolution_weight(grad, conjugate(input), stride, before, after, dilation, groups, tuple(weight_shape[2:]))
+    return convolution_weight(
+        grad, conjugate(input), stride, before, after, dilation, groups, tuple(weight_shape[2:])
+    )
 
 
 @op(function=False, node="ConvolutionBackward0")
-def convolution_weight(input: Array, other: Array, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes, groups: int, size: Sizes) -> Array:
+def convolution_weight(
+    input: Array,
+    other: Array,
+    stride: Sizes,
+    before: Sizes,
+    after: Sizes,
+    dilation: Sizes,
+    groups: int,
+    size: Sizes,
+) -> Array:
     """The adjoint of a convolution in its weight, for an input (N, C, ...) and a gradient (N, O, ...)."""
     return c.convolve_weight(
-        input, other, stride=stride, before=before, after=after, dilation=dilation, groups=groups, size=size
+        input,
+        other,
+        stride=stride,
+        before=before,
+        after=after,
+        dilation=dilation,
+        groups=groups,
+        size=size,
     )
 
 
 @convolution_weight.gradient("input")
 def convolution_weight_gradient_input(
-    grad: Array, other: Array, input_shape: Any, stride: Any, before: Any, after: Any, dilation: Any, groups: int
+    grad: Array,
+    other: Array,
+    input_shape: Any,
+    stride: Any,
+    before: Any,
+    after: Any,
+    dilation: Any,
+    groups: int,
 ) -> Array:
-    return convolution_input(conjugate(other), grad, stride, before, after, dilation, groups, tuple(input_shape[2:]))
+    return convolution_input(
+        conjugate(other), grad, stride, before, after, dilation, groups, tuple(input_shape[2:])
+    )
 
 
 @convolution_weight.gradient("other")
-def convolution_weight_gradient_other(grad: Array, input: Array, stride: Any, before: Any, after: Any, dilation: Any, groups: int) -> Array:
+def convolution_weight_gradient_other(
+    grad: Array, input: Array, stride: Any, before: Any, after: Any, dilation: Any, groups: int
+) -> Array:
     return convolution(conjugate(input), grad, None, stride, before, after, dilation, groups)
 
 
@@ -148,7 +235,9 @@ def extended_samples(make: Any) -> Iterator[Any]:
 def _check(name: str, rank: int, input: Any, weight: Any, groups: int, transposed: bool) -> None:
     shape, wshape = list(input.shape), list(weight.shape)
     if len(wshape) != rank + 2:
-        raise RuntimeError(f"{name}: expected a weight of {rank + 2} dimensions, but got shape {wshape}")
+        raise RuntimeError(
+            f"{name}: expected a weight of {rank + 2} dimensions, but got shape {wshape}"
+        )
     if len(shape) not in (rank + 1, rank + 2):
         raise RuntimeError(
             f"Expected {rank + 1}D (unbatched) or {rank + 2}D (batched) input to {name}, but got input of size: {shape}"
@@ -186,13 +275,26 @@ def _positive(name: str, stride: Sizes, dilation: Sizes) -> None:
 def _conv(rank: int) -> Any:
     name = f"conv{rank}d"
 
-    def body(input: Array, weight: Array, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Array:
+    def body(
+        input: Array,
+        weight: Array,
+        bias: Any = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Array:
         _check(name, rank, input, weight, groups, False)
-        steps, spacing = sizes(stride, rank, name, "stride"), sizes(dilation, rank, name, "dilation")
+        steps, spacing = (
+            sizes(stride, rank, name, "stride"),
+            sizes(dilation, rank, name, "dilation"),
+        )
         _positive(name, steps, spacing)
         if isinstance(padding, str):
             if padding not in ("same", "valid"):
-                raise RuntimeError(f"Invalid padding string: '{padding}'; it may be 'same' or 'valid'")
+                raise RuntimeError(
+                    f"Invalid padding string: '{padding}'; it may be 'same' or 'valid'"
+                )
             if padding == "same":
                 if max(steps) > 1:
                     raise RuntimeError("padding='same' is not supported for strided convolutions")
@@ -206,7 +308,13 @@ def _conv(rank: int) -> Any:
             if min(before) < 0:
                 raise RuntimeError("negative padding is not supported")
         if len(input.shape) == rank + 1:
-            return select(convolution(unsqueeze(input, 0), weight, bias, steps, before, after, spacing, groups), 0, 0)
+            return select(
+                convolution(
+                    unsqueeze(input, 0), weight, bias, steps, before, after, spacing, groups
+                ),
+                0,
+                0,
+            )
         return convolution(input, weight, bias, steps, before, after, spacing, groups)
 
     body.__name__ = name
@@ -216,8 +324,8 @@ def _conv(rank: int) -> Any:
     size' = (size + 2 padding - dilation (kernel - 1) - 1) // stride + 1.
 
     >>> import rushlight
-    >>> rushlight.conv{rank}d(rushlight.ones(1, 1{', 4' * rank}), rushlight.ones(2, 1{', 3' * rank})).shape
-    torch.Size([1, 2{', 2' * rank}])
+    >>> rushlight.conv{rank}d(rushlight.ones(1, 1{", 4" * rank}), rushlight.ones(2, 1{", 3" * rank})).shape
+    torch.Size([1, 2{", 2" * rank}])
     """
     declared = op(body, composite=True, aliases=(f"nn.functional.{name}",))
 
@@ -228,8 +336,18 @@ def _conv(rank: int) -> Any:
         yield Sample(make(2, 2, *size), make(3, 2, *kernel), None, 2, 1)
         yield Sample(make(2, *size), make(4, 1, *kernel), make(4), 1, "same", 1, 2)
         yield Sample(make(1, 1, *(n + 2 for n in size)), make(1, 1, *kernel), None, 1, 1, 2)
-        yield Bad(make(2, 3, *size), make(3, 2, *kernel), raises=RuntimeError, says="to have 2 channels, but got 3")
-        yield Bad(make(2, 2, *(1,) * rank), make(3, 2, *(2,) * rank), raises=RuntimeError, says="Kernel size can't be greater")
+        yield Bad(
+            make(2, 3, *size),
+            make(3, 2, *kernel),
+            raises=RuntimeError,
+            says="to have 2 channels, but got 3",
+        )
+        yield Bad(
+            make(2, 2, *(1,) * rank),
+            make(3, 2, *(2,) * rank),
+            raises=RuntimeError,
+            says="Kernel size can't be greater",
+        )
 
     return declared
 
@@ -240,10 +358,25 @@ conv1d, conv2d, conv3d = _conv(1), _conv(2), _conv(3)
 def _conv_transpose(rank: int) -> Any:
     name = f"conv_transpose{rank}d"
 
-    def body(input: Array, weight: Array, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1, dilation: Any = 1) -> Array:
+    def body(
+        input: Array,
+        weight: Array,
+        bias: Any = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        dilation: Any = 1,
+    ) -> Array:
         _check(name, rank, input, weight, groups, True)
-        steps, spacing = sizes(stride, rank, name, "stride"), sizes(dilation, rank, name, "dilation")
-        cut, extra = sizes(padding, rank, name, "padding"), sizes(output_padding, rank, name, "output_padding")
+        steps, spacing = (
+            sizes(stride, rank, name, "stride"),
+            sizes(dilation, rank, name, "dilation"),
+        )
+        cut, extra = (
+            sizes(padding, rank, name, "padding"),
+            sizes(output_padding, rank, name, "output_padding"),
+        )
         _positive(name, steps, spacing)
         if any(e >= max(n, d) and e for e, n, d in zip(extra, steps, spacing, strict=True)):
             raise RuntimeError(
@@ -254,15 +387,21 @@ def _conv_transpose(rank: int) -> Any:
         wshape = tuple(weight.shape)
         size = tuple(
             (n - 1) * t - 2 * q + d * (k - 1) + e + 1
-            for n, t, q, d, k, e in zip(tuple(x.shape)[2:], steps, cut, spacing, wshape[2:], extra, strict=True)
+            for n, t, q, d, k, e in zip(
+                tuple(x.shape)[2:], steps, cut, spacing, wshape[2:], extra, strict=True
+            )
         )
         if min(size) < 1:
-            raise RuntimeError(f"{name}: output size {list(size)} is too small for input of size {list(input.shape)}")
+            raise RuntimeError(
+                f"{name}: output size {list(size)} is too small for input of size {list(input.shape)}"
+            )
         # Output padding is what the forward convolution would not have reached.
         after = tuple(q - e for q, e in zip(cut, extra, strict=True))
         short = tuple(max(0, -a) for a in after)
         grown = tuple(n - a for n, a in zip(size, short, strict=True))
-        out = convolution_input(x, weight, steps, cut, tuple(max(0, a) for a in after), spacing, groups, grown)
+        out = convolution_input(
+            x, weight, steps, cut, tuple(max(0, a) for a in after), spacing, groups, grown
+        )
         if any(short):
             out = extended(out, (0, 0, *short))
         if bias is not None:
@@ -282,7 +421,9 @@ def _conv_transpose(rank: int) -> Any:
         yield Sample(make(2, 2, *size), make(2, 3, *kernel), make(3))
         yield Sample(make(2, 2, *size), make(2, 3, *kernel), None, 2, 1, 1)
         yield Sample(make(4, *size), make(4, 1, *kernel), make(2), 2, 0, 1, 2)
-        yield Bad(make(2, 3, *size), make(2, 3, *kernel), raises=RuntimeError, says="to have 2 channels")
+        yield Bad(
+            make(2, 3, *size), make(2, 3, *kernel), raises=RuntimeError, says="to have 2 channels"
+        )
 
     return declared
 

@@ -88,14 +88,18 @@ class Op:
         code = body.__code__
         self.body = body
         self.name = name
-        self.module: str = options.get("module", "")  # "" = the top package, "nn.functional", "special", ...
+        self.module: str = options.get(
+            "module", ""
+        )  # "" = the top package, "nn.functional", "special", ...
         self.method: bool = options.get("method", False)
         self.inplace: bool = options.get("inplace", False)
         self.operators: tuple[str, ...] = options.get("operators", ())
         self.aliases: tuple[str, ...] = options.get("aliases", ())
         self.property: str = options.get("property", "")
         self.outputs: tuple[str, ...] = options.get("outputs", ())
-        self.result: str = options.get("result") or name  # the public name of the class of several results
+        self.result: str = (
+            options.get("result") or name
+        )  # the public name of the class of several results
         self.composite: bool = options.get("composite", False)
         self.view: bool = options.get("view", False)
         self.traceable: bool = options.get("traceable", True)
@@ -110,10 +114,14 @@ class Op:
         annotations = body.__annotations__
         kinds = {"Array": 0, "Array | None": 1, "Operand": 2, "list[Array]": 3}
         self.tensors: tuple[tuple[int, int], ...] = tuple(
-            (i, kinds[annotations[n]]) for i, n in enumerate(self.names) if annotations.get(n) in kinds
+            (i, kinds[annotations[n]])
+            for i, n in enumerate(self.names)
+            if annotations.get(n) in kinds
         )
         defaults = body.__defaults__ or ()
-        self.defaults: dict[str, Any] = dict(zip(self.names[count - len(defaults) :], defaults, strict=True))
+        self.defaults: dict[str, Any] = dict(
+            zip(self.names[count - len(defaults) :], defaults, strict=True)
+        )
         self.defaults.update(body.__kwdefaults__ or {})
         self.formulas: list[recording.Formula] = []
         self.covered: dict[int, recording.Formula] = {}
@@ -132,7 +140,9 @@ class Op:
         """The name with its module, as 'nn.functional.relu'."""
         return f"{self.module}.{self.name}" if self.module else self.name
 
-    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    def bind(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
         """Moves keyword arguments that may be positional to their places; TypeError for unknown or doubled ones."""
         names = self.names
         placed = list(args)
@@ -176,7 +186,14 @@ class Op:
 
 
 #: NumPy's names for torch's arguments, which torch accepts too.
-_NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim", "x": "input", "x1": "input", "x2": "other", "a": "input"}
+_NUMPY_NAMES = {
+    "axis": "dim",
+    "keepdims": "keepdim",
+    "x": "input",
+    "x1": "input",
+    "x2": "other",
+    "a": "input",
+}
 
 
 def _node_name(name: str) -> str:
@@ -201,7 +218,9 @@ def op(body: Callable[..., Any] | None = None, **options: Any) -> Any:
     if key in OPS:
         raise ValueError(f"op {key!r} is declared twice")
     OPS[key] = this
-    call = _composite_call(this) if this.composite else _view_call(this) if this.view else _call(this)
+    call = (
+        _composite_call(this) if this.composite else _view_call(this) if this.view else _call(this)
+    )
     if this.factory:
         call = _factory_call(this, call)
     call.__name__ = call.__qualname__ = this.name
@@ -340,7 +359,9 @@ def _factory_call(this: Op, plain: Any) -> Any:
             if name in kwargs and (name != "memory_format" or not takes_order):
                 value = kwargs.pop(name)
                 if value not in allowed:
-                    raise RuntimeError(f"{this.name}(): {name}={value!r} is not possible here; it may be {allowed[-1]!r}")
+                    raise RuntimeError(
+                        f"{this.name}(): {name}={value!r} is not possible here; it may be {allowed[-1]!r}"
+                    )
         result = plain(*args, **kwargs)
         return result.requires_grad_() if requires_grad else result
 
@@ -357,7 +378,12 @@ _FACTORY_ARGUMENTS = (
 
 
 def _finish(
-    this: Op, args: Any, kwargs: dict[str, Any], arrays: list[Any], results: tuple[Any, ...], tracked: bool
+    this: Op,
+    args: Any,
+    kwargs: dict[str, Any],
+    arrays: list[Any],
+    results: tuple[Any, ...],
+    tracked: bool,
 ) -> Any:
     """Wraps several results: a plain tuple, or a named one where the op names its outputs."""
     tensors = tuple(map(wrap, results))
@@ -445,7 +471,9 @@ def _inplace_call(this: Op, functional: Any) -> Any:
         if type(result) is tuple:
             result = result[0]
         recording.check_fits(self, result, name)
-        return recording.write_result(this, self, bound, kwargs, result, name, tracked, sys._getframe(1))
+        return recording.write_result(
+            this, self, bound, kwargs, result, name, tracked, sys._getframe(1)
+        )
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = f"In-place form of `{this.name}`: changes the tensor itself and returns it."

@@ -36,7 +36,12 @@ def _plain(name: str, compute: Any, says: str) -> Any:
     """A loss of the difference of two tensors of one shape."""
 
     def body(
-        input: Array, target: Array, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None
+        input: Array,
+        target: Array,
+        size_average: Any = None,
+        reduce: Any = None,
+        reduction: str = "mean",
+        weight: Any = None,
     ) -> Array:
         chosen = chosen_reduction(size_average, reduce, reduction)
         _warn_broadcast(input, target)
@@ -61,13 +66,26 @@ def _squared(x: Any) -> Any:
     return x * x
 
 
-mse_loss = _plain("mse_loss", _squared, "(input - target)^2. A target that only broadcasts warns, with the line of the call.")
-l1_loss = _plain("l1_loss", abs, "|input - target|. A target that only broadcasts warns, with the line of the call.")
+mse_loss = _plain(
+    "mse_loss",
+    _squared,
+    "(input - target)^2. A target that only broadcasts warns, with the line of the call.",
+)
+l1_loss = _plain(
+    "l1_loss",
+    abs,
+    "|input - target|. A target that only broadcasts warns, with the line of the call.",
+)
 
 
 @op(module="nn.functional", composite=True)
 def smooth_l1_loss(
-    input: Array, target: Array, size_average: Any = None, reduce: Any = None, reduction: str = "mean", beta: float = 1.0
+    input: Array,
+    target: Array,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+    beta: float = 1.0,
 ) -> Array:
     """|d| - beta / 2 for differences beyond beta, d^2 / (2 beta) within (Girshick, 2015)."""
     if beta < 0:
@@ -78,11 +96,15 @@ def smooth_l1_loss(
     size = abs(difference)
     if beta == 0:
         return reduced(size, reduction)
-    return reduced(choose(size < beta, difference * difference * (0.5 / beta), size - 0.5 * beta), reduction)
+    return reduced(
+        choose(size < beta, difference * difference * (0.5 / beta), size - 0.5 * beta), reduction
+    )
 
 
 @op(module="nn.functional", composite=True)
-def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Array:
+def huber_loss(
+    input: Array, target: Array, reduction: str = "mean", delta: float = 1.0, weight: Any = None
+) -> Array:
     """d^2 / 2 for differences within delta, delta (|d| - delta / 2) beyond (Huber, 1964)."""
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
@@ -96,7 +118,9 @@ def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: floa
 @smooth_l1_loss.samples
 def smooth_l1_loss_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(3, 4), make(3, 4, low=3, high=5))
-    yield Sample(make(3, 4, low=-0.2, high=0.2), make(3, 4, low=-0.2, high=0.2), reduction="sum", beta=0.7)
+    yield Sample(
+        make(3, 4, low=-0.2, high=0.2), make(3, 4, low=-0.2, high=0.2), reduction="sum", beta=0.7
+    )
     yield Bad(make(3), make(3), beta=-1, raises=RuntimeError, says="negative values for beta")
 
 
@@ -111,14 +135,25 @@ def huber_loss_samples(make: Any) -> Iterator[Any]:
 
 
 @op(module="nn.functional", composite=True)
-def soft_margin_loss(input: Array, target: Array, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Array:
+def soft_margin_loss(
+    input: Array,
+    target: Array,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Array:
     """log(1 + exp(-target * input)) for targets 1 and -1."""
     return reduced(-logsigmoid(target * input), chosen_reduction(size_average, reduce, reduction))
 
 
 @op(module="nn.functional", composite=True)
 def hinge_embedding_loss(
-    input: Array, target: Array, margin: float = 1.0, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
+    input: Array,
+    target: Array,
+    margin: float = 1.0,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
 ) -> Array:
     """`input` where the target is 1, max(0, margin - input) where it is -1."""
     losses = choose(target == 1, input, 0) + choose(target == -1, relu(margin - input), 0)
@@ -134,8 +169,13 @@ def margin_ranking_loss(
 ) -> Array:  # fmt: skip
     """max(0, -target * (input1 - input2) + margin) for targets 1 and -1."""
     if len({len(input1.shape), len(input2.shape), len(target.shape)}) > 1:
-        raise RuntimeError(f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: {tuple(input1.shape)}, input2: {tuple(input2.shape)}, target: {tuple(target.shape)} ")
-    return reduced(relu(-target * (input1 - input2) + margin), chosen_reduction(size_average, reduce, reduction))
+        raise RuntimeError(
+            f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: {tuple(input1.shape)}, input2: {tuple(input2.shape)}, target: {tuple(target.shape)} "
+        )
+    return reduced(
+        relu(-target * (input1 - input2) + margin),
+        chosen_reduction(size_average, reduce, reduction),
+    )
 
 
 @op(module="nn.functional", composite=True)
@@ -145,16 +185,25 @@ def cosine_embedding_loss(
 ) -> Array:  # fmt: skip
     """1 - cos(input1, input2) where the target is 1, max(0, cos - margin) where it is -1."""
     if len(target.shape) + 1 != len(input1.shape) or len(target.shape) + 1 != len(input2.shape):
-        raise RuntimeError(f"{len(target.shape)}D target tensor expects {len(target.shape) + 1}D input tensors, but found inputs with sizes {list(input1.shape)} and {list(input2.shape)}.")
+        raise RuntimeError(
+            f"{len(target.shape)}D target tensor expects {len(target.shape) + 1}D input tensors, but found inputs with sizes {list(input1.shape)} and {list(input2.shape)}."
+        )
     eps = 1e-12
-    cosine = sum(input1 * input2, -1) / sqrt((sum(input1 * input1, -1) + eps) * (sum(input2 * input2, -1) + eps))
+    cosine = sum(input1 * input2, -1) / sqrt(
+        (sum(input1 * input1, -1) + eps) * (sum(input2 * input2, -1) + eps)
+    )
     losses = choose(target == 1, 1 - cosine, 0) + choose(target == -1, relu(cosine - margin), 0)
     return reduced(losses, chosen_reduction(size_average, reduce, reduction))
 
 
 @op(module="nn.functional", composite=True)
 def multilabel_soft_margin_loss(
-    input: Array, target: Array, weight: Any = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
+    input: Array,
+    target: Array,
+    weight: Any = None,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
 ) -> Array:
     """The mean over classes of binary cross entropies of sigmoid(input)."""
     losses = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
@@ -189,10 +238,18 @@ def multi_margin_loss(
 
 
 @op(module="nn.functional", composite=True, traceable=False)
-def multilabel_margin_loss(input: Array, target: Array, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Array:
+def multilabel_margin_loss(
+    input: Array,
+    target: Array,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Array:
     """The mean over pairs (listed class j, other class i) of max(0, 1 - x[j] + x[i]); -1 ends each list of classes."""
     if tuple(input.shape) != tuple(target.shape):
-        raise RuntimeError(f"multilabel_margin_loss: inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}")
+        raise RuntimeError(
+            f"multilabel_margin_loss: inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}"
+        )
     single = len(input.shape) < 2
     x = to_shape(input, (1, max(1, shapes.size_of(tuple(input.shape))))) if single else input
     rows = to_shape(target, tuple(x.shape)).tolist()
@@ -290,9 +347,10 @@ def triplet_margin_with_distance_loss(
 def _triplets(make: Any) -> Iterator[Any]:
     yield Sample(make(3, 4), make(3, 4), make(3, 4))
     yield Sample(make(3, 4), make(3, 4), make(3, 4), margin=0.7, swap=True, reduction="sum")
-    yield Bad(make(3, 4), make(3, 4), make(3, 4), margin=0, raises=ValueError, says="greater than 0")
+    yield Bad(
+        make(3, 4), make(3, 4), make(3, 4), margin=0, raises=ValueError, says="greater than 0"
+    )
 
 
 triplet_margin_loss.samples(_triplets)
 triplet_margin_with_distance_loss.samples(_triplets)
-

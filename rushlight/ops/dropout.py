@@ -52,11 +52,21 @@ def dropout(input: Array, p: float = 0.5, training: bool = True, inplace: bool =
     return _masked(input, dropout_mask(input, tuple(input.shape), p), inplace)
 
 
-def _channels(name: str, input: Any, p: float, training: bool, inplace: bool, ranks: tuple[int, ...], batched: int) -> Any:
+def _channels(
+    name: str,
+    input: Any,
+    p: float,
+    training: bool,
+    inplace: bool,
+    ranks: tuple[int, ...],
+    batched: int,
+) -> Any:
     _check(p)
     shape = tuple(input.shape)
     if len(shape) not in ranks:
-        warn_user(f"{name}: Received a {len(shape)}-D input to {name}, which is deprecated and will result in an error in a future release.")
+        warn_user(
+            f"{name}: Received a {len(shape)}-D input to {name}, which is deprecated and will result in an error in a future release."
+        )
     if not training or p == 0 or not _size(input):
         return input
     wide = shape if len(shape) >= batched else (1, *shape)
@@ -91,10 +101,14 @@ def feature_dropout(input: Array, p: float, training: bool) -> Array:
     return _channels("feature_dropout", input, p, training, False, tuple(range(2, 9)), 2)
 
 
-_ALPHA = 1.7580993408473766  # of selu, scale times alpha: what dropped elements become is its negative
+_ALPHA = (
+    1.7580993408473766  # of selu, scale times alpha: what dropped elements become is its negative
+)
 
 
-def _alpha_dropped(input: Any, p: float, training: bool, inplace: bool, shape: tuple[int, ...]) -> Any:
+def _alpha_dropped(
+    input: Any, p: float, training: bool, inplace: bool, shape: tuple[int, ...]
+) -> Any:
     _check(p)
     if not training or p == 0 or not _size(input):
         return input
@@ -109,13 +123,17 @@ def _alpha_dropped(input: Any, p: float, training: bool, inplace: bool, shape: t
 
 
 @op(composite=True, aliases=("nn.functional.alpha_dropout",))
-def alpha_dropout(input: Array, p: float = 0.5, training: bool = False, inplace: bool = False) -> Array:
+def alpha_dropout(
+    input: Array, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Array:
     """Dropout that keeps mean and variance behind selu (Klambauer and others, 2017)."""
     return _alpha_dropped(input, p, training, inplace, tuple(input.shape))
 
 
 @op(composite=True, aliases=("nn.functional.feature_alpha_dropout",))
-def feature_alpha_dropout(input: Array, p: float = 0.5, training: bool = False, inplace: bool = False) -> Array:
+def feature_alpha_dropout(
+    input: Array, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Array:
     """`alpha_dropout` of whole channels."""
     shape = tuple(input.shape)
     return _alpha_dropped(input, p, training, inplace, (*shape[:2], *(1,) * (len(shape) - 2)))
@@ -143,7 +161,9 @@ for _call in (dropout1d, dropout2d, dropout3d, feature_dropout, feature_alpha_dr
 
 
 @op(module="nn.functional", composite=True)
-def gumbel_softmax(logits: Array, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Array:
+def gumbel_softmax(
+    logits: Array, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
+) -> Array:
     """softmax((logits + Gumbel noise) / tau); `hard` gives one-hot rows with the soft gradient (Jang and others, 2016)."""
     noise = -log(exponential_like(logits))
     soft = softmax((logits + noise) / tau, dim)

@@ -29,7 +29,9 @@ def reduced(loss: Any, reduction: str) -> Any:
         return sum(loss)
     if reduction == "none":
         return loss
-    raise ValueError(f"{reduction} is not a valid value for reduction: it may be 'none', 'mean' or 'sum'")
+    raise ValueError(
+        f"{reduction} is not a valid value for reduction: it may be 'none', 'mean' or 'sum'"
+    )
 
 
 def chosen_reduction(size_average: Any, reduce: Any, reduction: str) -> str:
@@ -38,7 +40,9 @@ def chosen_reduction(size_average: Any, reduce: Any, reduction: str) -> str:
         return reduction
     average = size_average is None or size_average
     found = "none" if reduce is not None and not reduce else "mean" if average else "sum"
-    warn_user(f"size_average and reduce args will be deprecated, please use reduction='{found}' instead.")
+    warn_user(
+        f"size_average and reduce args will be deprecated, please use reduction='{found}' instead."
+    )
     return found
 
 
@@ -65,12 +69,16 @@ def nll_values(input: Array, target: Array, weight: Array | None, ignore_index: 
 
 
 @nll_values.gradient("input")
-def nll_values_gradient(grad: Array, input_shape: Any, target: Array, weight: Any, ignore_index: int) -> Array:
+def nll_values_gradient(
+    grad: Array, input_shape: Any, target: Array, weight: Any, ignore_index: int
+) -> Array:
     return nll_places(grad, target, weight, input_shape[1], ignore_index)
 
 
 @op(function=False)
-def nll_places(input: Array, target: Array, weight: Array | None, classes: int, ignore_index: int) -> Array:
+def nll_places(
+    input: Array, target: Array, weight: Array | None, classes: int, ignore_index: int
+) -> Array:
     """The adjoint of `nll_values`."""
     if weight is not None:
         input = p.mul(input, scores.class_weights(weight, target, ignore=ignore_index))
@@ -123,7 +131,11 @@ def _check_classes(name: str, input: Any, target: Any, weight: Any) -> None:
             )
         raise RuntimeError(
             f"{name}: scores of shape {list(shape)} ({classes} classes) want targets of shape {list(wanted)}, but got {list(tshape)}"
-            + ("; 0D or 1D target tensor expected, multi-target not supported" if len(shape) <= 2 else "")
+            + (
+                "; 0D or 1D target tensor expected, multi-target not supported"
+                if len(shape) <= 2
+                else ""
+            )
         )
     if weight is not None and tuple(weight.shape) != (classes,):
         raise RuntimeError(
@@ -137,7 +149,9 @@ def _batched(input: Any, target: Any) -> tuple[Any, Any, bool]:
     return input, target, False
 
 
-def _weighted(losses: Any, target: Any, weight: Any, like: Any, ignore_index: int, reduction: str, one: bool) -> Any:
+def _weighted(
+    losses: Any, target: Any, weight: Any, like: Any, ignore_index: int, reduction: str, one: bool
+) -> Any:
     if reduction == "mean":
         return sum(losses) / sum(target_weights(target, weight, like, ignore_index))
     loss = reduced(losses, reduction)
@@ -189,7 +203,9 @@ def cross_entropy(
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing, axis)
     _check_classes("cross_entropy", input, target, weight)
     logp, t, one = _batched(log_softmax(input, axis), target)
-    loss = _weighted(nll_values(logp, t, weight, ignore_index), t, weight, logp, ignore_index, reduction, one)
+    loss = _weighted(
+        nll_values(logp, t, weight, ignore_index), t, weight, logp, ignore_index, reduction, one
+    )
     if not label_smoothing:
         return loss
     counted = target_weights(t, None, logp, ignore_index)
@@ -201,10 +217,16 @@ def cross_entropy(
 
 
 def _along_classes(weight: Any, x: Any) -> Any:
-    return to_shape(weight, (tuple(weight.shape)[0], *(1,) * (len(x.shape) - 2))) if len(x.shape) > 1 else weight
+    return (
+        to_shape(weight, (tuple(weight.shape)[0], *(1,) * (len(x.shape) - 2)))
+        if len(x.shape) > 1
+        else weight
+    )
 
 
-def _soft_cross_entropy(input: Any, target: Any, weight: Any, reduction: str, smoothing: float, axis: int) -> Any:
+def _soft_cross_entropy(
+    input: Any, target: Any, weight: Any, reduction: str, smoothing: float, axis: int
+) -> Any:
     if not is_floating(target):
         raise RuntimeError(
             f"Expected floating point type for target with class probabilities, got {getattr(target.dtype, 'name', target.dtype)}: a target of the "
@@ -233,7 +255,12 @@ def cross_entropy_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(4), make.ints((), high=4))
     yield Sample(make(3, 4), make(3, 4, low=0.1, high=0.9), label_smoothing=0.2)
     yield Bad(make(3, 4), make.ints(2, high=4), raises=ValueError, says="batch_size")
-    yield Bad(make(3, 4), make.ints(3, low=9, high=10), raises=IndexError, says="Target 9 is out of bounds")
+    yield Bad(
+        make(3, 4),
+        make.ints(3, low=9, high=10),
+        raises=IndexError,
+        says="Target 9 is out of bounds",
+    )
 
 
 # -- probabilities ------------------------------------------------------------------------------------------
@@ -275,7 +302,12 @@ def binary_cross_entropy_values_samples(make: Any) -> Iterator[Any]:
 
 @op(module="nn.functional", composite=True)
 def binary_cross_entropy(
-    input: Array, target: Array, weight: Any = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
+    input: Array,
+    target: Array,
+    weight: Any = None,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
 ) -> Array:
     """-(y log x + (1 - y) log(1 - x)) of probabilities x in [0, 1] and targets y of the same shape."""
     reduction = chosen_reduction(size_average, reduce, reduction)
@@ -295,14 +327,20 @@ def check_probabilities(array: Any) -> None:
     if slot.recorder is None and array.size:
         options = {"axes": tuple(range(array.ndim)), "keepdim": False}
         if reduce_min(array, **options) < 0 or reduce_max(array, **options) > 1:
-            raise RuntimeError("all elements of input should be between 0 and 1: binary_cross_entropy takes probabilities; scores go to binary_cross_entropy_with_logits")
+            raise RuntimeError(
+                "all elements of input should be between 0 and 1: binary_cross_entropy takes probabilities; scores go to binary_cross_entropy_with_logits"
+            )
 
 
 @binary_cross_entropy.samples
 def binary_cross_entropy_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(3, 4, low=0.1, high=0.9), make(3, 4, low=0.1, high=0.9))
-    yield Sample(make(3, 4, low=0.1, high=0.9), make(3, 4, low=0.1, high=0.9), make(4), reduction="sum")
-    yield Bad(make(3, low=0.1, high=0.9), make(4), raises=ValueError, says="different to the input size")
+    yield Sample(
+        make(3, 4, low=0.1, high=0.9), make(3, 4, low=0.1, high=0.9), make(4), reduction="sum"
+    )
+    yield Bad(
+        make(3, low=0.1, high=0.9), make(4), raises=ValueError, says="different to the input size"
+    )
     yield Bad(make(3, low=2, high=3), make(3), raises=RuntimeError, says="between 0 and 1")
 
 
@@ -314,7 +352,9 @@ def binary_cross_entropy_with_logits(
     """`binary_cross_entropy` of sigmoid(input), without overflow; `pos_weight` weighs the positive targets."""
     reduction = chosen_reduction(size_average, reduce, reduction)
     if tuple(input.shape) != tuple(target.shape):
-        raise ValueError(f"Target size ({tuple(target.shape)}) must be the same as input size ({tuple(input.shape)})")
+        raise ValueError(
+            f"Target size ({tuple(target.shape)}) must be the same as input size ({tuple(input.shape)})"
+        )
     below = logsigmoid(input)
     if pos_weight is None:
         losses = (1 - target) * input - below
@@ -332,16 +372,25 @@ def binary_cross_entropy_with_logits_samples(make: Any) -> Iterator[Any]:
 
 @op(module="nn.functional", composite=True)
 def kl_div(
-    input: Array, target: Array, size_average: Any = None, reduce: Any = None, reduction: str = "mean", log_target: bool = False
+    input: Array,
+    target: Array,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+    log_target: bool = False,
 ) -> Array:
     """target * (log target - input) for log probabilities `input`; reduction "batchmean" divides the sum by the batch."""
     if size_average is not None or reduce is not None:
         reduction = chosen_reduction(size_average, reduce, reduction)
-    losses = exp(target) * (target - input) if log_target else xlogy(target, target) - target * input
+    losses = (
+        exp(target) * (target - input) if log_target else xlogy(target, target) - target * input
+    )
     if reduction == "batchmean":
         return sum(losses) / tuple(input.shape)[0] if len(input.shape) else sum(losses)
     if reduction == "mean":
-        warn_user("reduction: 'mean' divides the total loss by both the batch size and the support size. 'batchmean' divides only by the batch size, and aligns with the KL div math definition.")
+        warn_user(
+            "reduction: 'mean' divides the total loss by both the batch size and the support size. 'batchmean' divides only by the batch size, and aligns with the KL div math definition."
+        )
     return reduced(losses, reduction)
 
 
@@ -373,7 +422,12 @@ def poisson_nll_loss_samples(make: Any) -> Iterator[Any]:
 
 @op(module="nn.functional", composite=True)
 def gaussian_nll_loss(
-    input: Array, target: Array, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+    input: Array,
+    target: Array,
+    var: Any,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
 ) -> Array:
     """-log likelihood of `target` under normal distributions of mean `input` and variance `var` (at least eps)."""
     from rushlight.ops.comparison import clamp
@@ -386,7 +440,9 @@ def gaussian_nll_loss(
         if tuple(input.shape)[:-1] == tuple(var.shape):
             var = unsqueeze(var, -1)
         elif tuple(input.shape)[:-1] != tuple(var.shape)[:-1] or tuple(var.shape)[-1] != 1:
-            raise ValueError(f"var is of incorrect size: shape {list(var.shape)} beside an input of shape {list(input.shape)}")
+            raise ValueError(
+                f"var is of incorrect size: shape {list(var.shape)} beside an input of shape {list(input.shape)}"
+            )
     floor = clamp(var.detach(), min=eps) if hasattr(var, "detach") else var
     variance = var + (floor - (var.detach() if hasattr(var, "detach") else var))
     losses = 0.5 * (log(variance) + (input - target) ** 2 / variance)
@@ -397,5 +453,3 @@ def gaussian_nll_loss(
 def gaussian_nll_loss_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(3, 4), make(3, 4), make(3, 4, low=0.5))
     yield Sample(make(3, 4), make(3, 4), make(3, 1, low=0.5), True, reduction="sum")
-
-

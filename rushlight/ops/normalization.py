@@ -38,7 +38,9 @@ def standardized(input: Array, axes: Axes, eps: float) -> Any:
 
 
 @standardized.gradient("input")
-def standardized_gradient(grads: Any, standard: Array, scale: Array, axes: Axes, input_shape: Any) -> Array:
+def standardized_gradient(
+    grads: Any, standard: Array, scale: Array, axes: Axes, input_shape: Any
+) -> Array:
     """The gradient through the mean and the variance; those of the mean and the scale themselves are added."""
     grad, center_grad, scale_grad = grads
     count = shapes.size_of(input_shape[a] for a in axes)
@@ -85,21 +87,36 @@ def batch_norm(
     """
     shape = tuple(input.shape)
     if len(shape) < 2:
-        raise RuntimeError(f"batch_norm: expected an input of at least 2 dimensions, (batch, channels, ...), but got shape {list(shape)}")
+        raise RuntimeError(
+            f"batch_norm: expected an input of at least 2 dimensions, (batch, channels, ...), but got shape {list(shape)}"
+        )
     channels, rank = shape[1], len(shape)
-    _check_channels("batch_norm", channels, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    _check_channels(
+        "batch_norm",
+        channels,
+        running_mean=running_mean,
+        running_var=running_var,
+        weight=weight,
+        bias=bias,
+    )
     wide_weight, wide_bias = _per_channel(weight, rank), _per_channel(bias, rank)
     if not training:
         if running_mean is None or running_var is None:
-            raise RuntimeError("batch_norm: running_mean and running_var must be given in evaluation mode")
+            raise RuntimeError(
+                "batch_norm: running_mean and running_var must be given in evaluation mode"
+            )
         scale = rsqrt(running_var + eps)
         scale = scale if weight is None else scale * weight
         shift = -running_mean * scale if bias is None else bias - running_mean * scale
-        return _cast_like(addcmul(_per_channel(shift, rank), input, _per_channel(scale, rank)), input)
+        return _cast_like(
+            addcmul(_per_channel(shift, rank), input, _per_channel(scale, rank)), input
+        )
     axes = (0, *range(2, rank))
     count = shapes.size_of(shape[a] for a in axes)
     if count <= 1:
-        raise ValueError(f"Expected more than 1 value per channel when training, got input size {_size(shape)}")
+        raise ValueError(
+            f"Expected more than 1 value per channel when training, got input size {_size(shape)}"
+        )
     standard, center, scale = standardized(input, axes, eps)
     if running_mean is not None or running_var is not None:
         with no_grad():
@@ -119,7 +136,6 @@ def _cast_like(x: Any, like: Any) -> Any:
     if x.dtype == like.dtype:
         return x
 
-
     return in_dtype(x, getattr(like.dtype, "numpy", like.dtype))
 
 
@@ -133,8 +149,17 @@ def _moved(running: Any, found: Any, momentum: float) -> None:
 def batch_norm_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(3, 2, 4), None, None, make(2), make(2), True)
     yield Sample(make(3, 2), None, None, training=True)
-    yield Bad(make(1, 2), None, None, training=True, raises=ValueError, says="more than 1 value per channel")
-    yield Bad(make(3, 2), make(3), make(3), raises=RuntimeError, says="should contain 2 elements not 3")
+    yield Bad(
+        make(1, 2),
+        None,
+        None,
+        training=True,
+        raises=ValueError,
+        says="more than 1 value per channel",
+    )
+    yield Bad(
+        make(3, 2), make(3), make(3), raises=RuntimeError, says="should contain 2 elements not 3"
+    )
 
 
 @op(module="nn.functional", composite=True, aliases=("instance_norm",))
@@ -150,13 +175,19 @@ def instance_norm(
     axes = tuple(range(2, rank))
     count = shapes.size_of(shape[2:])
     if count <= 1:
-        raise ValueError(f"Expected more than 1 spatial element when training, got input size {_size(shape)}")
+        raise ValueError(
+            f"Expected more than 1 spatial element when training, got input size {_size(shape)}"
+        )
     standard, center, scale = standardized(input, axes, eps)
     if running_mean is not None:
         with no_grad():
             _moved(running_mean, mean(to_shape(center.detach(), (shape[0], channels)), 0), momentum)
             spread = 1 / (scale.detach() * scale.detach()) - eps
-            _moved(running_var, mean(to_shape(spread, (shape[0], channels)), 0) * (count / (count - 1)), momentum)
+            _moved(
+                running_var,
+                mean(to_shape(spread, (shape[0], channels)), 0) * (count / (count - 1)),
+                momentum,
+            )
     return _affine(standard, _per_channel(weight, rank), _per_channel(bias, rank))
 
 
@@ -169,7 +200,9 @@ def instance_norm_samples(make: Any) -> Iterator[Any]:
 def _last_axes(name: str, input: Any, normalized_shape: Any, **given: Any) -> Axes:
     wanted = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not wanted:
-        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got normalized_shape = []")
+        raise RuntimeError(
+            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got normalized_shape = []"
+        )
     shape = tuple(input.shape)
     if shape[len(shape) - len(wanted) :] != wanted or len(shape) < len(wanted):
         raise RuntimeError(
@@ -177,12 +210,16 @@ def _last_axes(name: str, input: Any, normalized_shape: Any, **given: Any) -> Ax
         )
     for what, x in given.items():
         if x is not None and tuple(x.shape) != wanted:
-            raise RuntimeError(f"Expected {what} to be of same shape as normalized_shape, but got {what} of shape {list(x.shape)} and normalized_shape = {list(wanted)}")
+            raise RuntimeError(
+                f"Expected {what} to be of same shape as normalized_shape, but got {what} of shape {list(x.shape)} and normalized_shape = {list(wanted)}"
+            )
     return tuple(range(len(shape) - len(wanted), len(shape)))
 
 
 @op(module="nn.functional", composite=True, aliases=("layer_norm",))
-def layer_norm(input: Array, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Array:
+def layer_norm(
+    input: Array, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Array:
     """The last dimensions, of `normalized_shape`, to mean 0 and variance 1, then `weight` and `bias` (Ba and others, 2016)."""
     axes = _last_axes("layer_norm", input, normalized_shape, weight=weight, bias=bias)
     return _affine(standardized(input, axes, eps)[0], weight, bias)
@@ -196,7 +233,9 @@ def layer_norm_samples(make: Any) -> Iterator[Any]:
 
 
 @op(module="nn.functional", composite=True, aliases=("rms_norm",))
-def rms_norm(input: Array, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Array:
+def rms_norm(
+    input: Array, normalized_shape: Any, weight: Any = None, eps: float | None = None
+) -> Array:
     """x / sqrt(mean(x^2) + eps) over the last dimensions, then `weight` (Zhang and Sennrich, 2019)."""
     axes = _last_axes("rms_norm", input, normalized_shape, weight=weight)
     if eps is None:
@@ -214,15 +253,21 @@ def rms_norm_samples(make: Any) -> Iterator[Any]:
 
 
 @op(module="nn.functional", composite=True, aliases=("group_norm",))
-def group_norm(input: Array, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Array:
+def group_norm(
+    input: Array, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Array:
     """Each group of channels of each sample to mean 0 and variance 1, then `weight` and `bias` (Wu and He, 2018)."""
     shape = tuple(input.shape)
     if len(shape) < 2:
-        raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {len(shape)}")
+        raise RuntimeError(
+            f"Expected at least 2 dimensions for input tensor but received {len(shape)}"
+        )
     if num_groups <= 0:
         raise RuntimeError(f"Expected num groups to be greater than 0, got {num_groups}")
     if shape[1] % num_groups:
-        raise RuntimeError(f"Expected number of channels in input to be divisible by num_groups, but got input of shape {list(shape)} and num_groups={num_groups}")
+        raise RuntimeError(
+            f"Expected number of channels in input to be divisible by num_groups, but got input of shape {list(shape)} and num_groups={num_groups}"
+        )
     _check_channels("group_norm", shape[1], weight=weight, bias=bias)
     grouped = to_shape(input, (shape[0], num_groups, shapes.size_of(shape[1:]) // num_groups))
     standard = to_shape(standardized(grouped, (2,), eps)[0], shape)
@@ -237,11 +282,15 @@ def group_norm_samples(make: Any) -> Iterator[Any]:
 
 
 @op(module="nn.functional", composite=True)
-def local_response_norm(input: Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Array:
+def local_response_norm(
+    input: Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Array:
     """x / (k + alpha * mean of squares of `size` neighbouring channels)^beta (Krizhevsky and others, 2012)."""
     shape = tuple(input.shape)
     if len(shape) < 3:
-        raise ValueError(f"Expected 3D or higher dimensionality                          input (got {len(shape)} dimensions)")
+        raise ValueError(
+            f"Expected 3D or higher dimensionality                          input (got {len(shape)} dimensions)"
+        )
     squares = to_shape(input * input, (shape[0], 1, shape[1], shapes.size_of(shape[2:])))
     squares = padded(squares, (0, 0, size // 2, 0), (0, 0, (size - 1) // 2, 0), 0)
     average = to_shape(avg_pool2d(squares, (size, 1), 1), shape)
@@ -255,7 +304,9 @@ def local_response_norm_samples(make: Any) -> Iterator[Any]:
 
 
 @op(module="nn.functional", composite=True)
-def normalize(input: Array, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Array:
+def normalize(
+    input: Array, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None
+) -> Array:
     """Vectors along `dim` divided by their norm (at least eps)."""
     result = input / expand(clamp(vector_norm(input, p, dim, True), eps), tuple(input.shape))
     return result if out is None else out.copy_(result)
@@ -265,5 +316,3 @@ def normalize(input: Array, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, ou
 def normalize_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(3, 4))
     yield Sample(make(3, 4), 1, 0)
-
-

@@ -57,10 +57,14 @@ def fitting(value: Any, dtype: np.dtype[Any]) -> Any:
     if dtype in FLOATING:
         if isinstance(value, complex):
             if value.imag != 0:
-                raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow: {value} is complex")
+                raise RuntimeError(
+                    f"value cannot be converted to type {dtype.name} without overflow: {value} is complex"
+                )
             value = value.real
         if abs(value) > largest_of(dtype) and math.isfinite(value):
-            raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow: {value} is too large")
+            raise RuntimeError(
+                f"value cannot be converted to type {dtype.name} without overflow: {value} is too large"
+            )
     return number(value, dtype)
 
 
@@ -76,7 +80,9 @@ def promote(a: Any, b: Any) -> tuple[Any, Any]:
     da, db = getattr(a, "dtype", None), getattr(b, "dtype", None)
     if da is db and da is not None:
         return a, b
-    if db is None and type(b) is float and da in INEXACT and da is not BFLOAT16:  # the usual `x * 0.5`
+    if (
+        db is None and type(b) is float and da in INEXACT and da is not BFLOAT16
+    ):  # the usual `x * 0.5`
         return a, b
     dtype = result_dtype((a, b))
     if da is None and db is None:
@@ -113,4 +119,6 @@ def sequence(values: tuple[Any, ...]) -> tuple[int, ...]:
         return tuple(v.__index__() for v in values)
     except AttributeError:
         bad = next(v for v in values if not hasattr(v, "__index__"))
-        raise TypeError(f"sizes and dimensions must be ints, but found {type(bad).__name__}") from None
+        raise TypeError(
+            f"sizes and dimensions must be ints, but found {type(bad).__name__}"
+        ) from None

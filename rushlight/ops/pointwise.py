@@ -18,7 +18,12 @@ from rushlight.primitives.structural import copy, full, select
 
 
 def _smooth(
-    name: str, compute: Callable[[Any], Any], says: str, low: float = -2, high: float = 2, **options: Any
+    name: str,
+    compute: Callable[[Any], Any],
+    says: str,
+    low: float = -2,
+    high: float = 2,
+    **options: Any,
 ) -> Any:
     """Declares a differentiable function of one tensor: `name(input)`, in floating point."""
 
@@ -26,7 +31,9 @@ def _smooth(
         return compute(to_float(input))
 
     body.__name__, body.__doc__ = name, says
-    declared = op(body, method=options.pop("method", True), inplace=options.pop("inplace", True), **options)
+    declared = op(
+        body, method=options.pop("method", True), inplace=options.pop("inplace", True), **options
+    )
     declared.samples(unary_samples(low, high))
     return declared
 
@@ -37,7 +44,14 @@ expm1 = _smooth("expm1", p.expm1, "exp(x) - 1, exact near 0.", aliases=("special
 log = _smooth("log", p.log, "The natural logarithm of each element.", 0.3)
 log2 = _smooth("log2", p.log2, "The logarithm to base 2.", 0.3)
 log10 = _smooth("log10", p.log10, "The logarithm to base 10.", 0.3)
-log1p = _smooth("log1p", p.log1p, "log(1 + x), exact near 0.", -0.6, node="Log1PBackward0", aliases=("special.log1p",))
+log1p = _smooth(
+    "log1p",
+    p.log1p,
+    "log(1 + x), exact near 0.",
+    -0.6,
+    node="Log1PBackward0",
+    aliases=("special.log1p",),
+)
 sqrt = _smooth("sqrt", p.sqrt, "The square root of each element.", 0.3)
 rsqrt = _smooth("rsqrt", lambda x: p.div(1, p.sqrt(x)), "1 / sqrt(x).", 0.3)
 sin = _smooth("sin", p.sin, "The sine of each element, in radians.")
@@ -56,16 +70,49 @@ sigmoid = _smooth(
     "sigmoid", p.logistic, "1 / (1 + exp(-x)).", aliases=("nn.functional.sigmoid", "special.expit")
 )
 erf = _smooth("erf", special.erf, "The error function.", aliases=("special.erf",))
-erfc = _smooth("erfc", special.erfc, "1 - erf(x), exact where erf is near 1.", aliases=("special.erfc",))
-erfinv = _smooth("erfinv", special.erfinv, "The inverse of erf on (-1, 1).", -0.8, 0.8, aliases=("special.erfinv",))
-lgamma = _smooth("lgamma", special.lgamma, "The logarithm of |gamma(x)|.", 0.5, 4, aliases=("special.gammaln",))
-digamma = _smooth(
-    "digamma", special.digamma, "The derivative of lgamma.", 0.5, 4, aliases=("special.digamma", "special.psi")
+erfc = _smooth(
+    "erfc", special.erfc, "1 - erf(x), exact where erf is near 1.", aliases=("special.erfc",)
 )
-i0 = _smooth("i0", special.i0, "The modified Bessel function of the first kind, order 0.", aliases=("special.i0",))
-i0e = _smooth("i0e", special.i0e, "exp(-|x|) i0(x).", 0.3, module="special", method=False, inplace=False)
-i1 = _smooth("i1", special.i1, "The modified Bessel function of the first kind, order 1.", 0.3, module="special", method=False, inplace=False)
-i1e = _smooth("i1e", special.i1e, "exp(-|x|) i1(x).", 0.3, module="special", method=False, inplace=False)
+erfinv = _smooth(
+    "erfinv",
+    special.erfinv,
+    "The inverse of erf on (-1, 1).",
+    -0.8,
+    0.8,
+    aliases=("special.erfinv",),
+)
+lgamma = _smooth(
+    "lgamma", special.lgamma, "The logarithm of |gamma(x)|.", 0.5, 4, aliases=("special.gammaln",)
+)
+digamma = _smooth(
+    "digamma",
+    special.digamma,
+    "The derivative of lgamma.",
+    0.5,
+    4,
+    aliases=("special.digamma", "special.psi"),
+)
+i0 = _smooth(
+    "i0",
+    special.i0,
+    "The modified Bessel function of the first kind, order 0.",
+    aliases=("special.i0",),
+)
+i0e = _smooth(
+    "i0e", special.i0e, "exp(-|x|) i0(x).", 0.3, module="special", method=False, inplace=False
+)
+i1 = _smooth(
+    "i1",
+    special.i1,
+    "The modified Bessel function of the first kind, order 1.",
+    0.3,
+    module="special",
+    method=False,
+    inplace=False,
+)
+i1e = _smooth(
+    "i1e", special.i1e, "exp(-|x|) i1(x).", 0.3, module="special", method=False, inplace=False
+)
 
 
 @exp.gradient("input")
@@ -393,7 +440,9 @@ def sinc_gradient(grad: Array, input: Array) -> Array:
     x = input * math.pi
     zero = x == 0
     safe = choose(zero, 1, x)
-    return grad * conjugate(choose(zero, 0, math.pi * (safe * cos(safe) - sin(safe)) / (safe * safe)))
+    return grad * conjugate(
+        choose(zero, 0, math.pi * (safe * cos(safe) - sin(safe)) / (safe * safe))
+    )
 
 
 sinc.samples(unary_samples())
@@ -540,7 +589,11 @@ def xlogy(input: Operand, other: Operand) -> Array:
 @xlogy.gradient("input")
 def xlogy_gradient_input(grad: Array, input: Any, other: Any) -> Array:
     if not hasattr(other, "dtype"):
-        return grad * choose((input == 0), 0.0 if other <= 0 else math.log(other), math.log(other) if other > 0 else -math.inf)
+        return grad * choose(
+            (input == 0),
+            0.0 if other <= 0 else math.log(other),
+            math.log(other) if other > 0 else -math.inf,
+        )
     return grad * choose((input == 0) & (other <= 0), 0, log(other))
 
 
@@ -627,7 +680,11 @@ def heaviside(input: Array, values: Array) -> Array:
         raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
     if input.dtype in COMPLEX:
         raise RuntimeError("heaviside is not yet implemented for complex tensors.")
-    step = select(p.greater(input, 0), full(1, shape=(), dtype=input.dtype), full(0, shape=(), dtype=input.dtype))
+    step = select(
+        p.greater(input, 0),
+        full(1, shape=(), dtype=input.dtype),
+        full(0, shape=(), dtype=input.dtype),
+    )
     return select(p.equal(input, 0), values, step)
 
 
@@ -657,21 +714,41 @@ def _everything(x: Any) -> Any:
     return full(1, shape=x.shape, dtype=BOOL)
 
 
-isnan = _test("isnan", lambda x: _nothing(x) if x.dtype in INTEGRAL else p.is_nan(x), "Whether each element is NaN.")
-isinf = _test("isinf", lambda x: _nothing(x) if x.dtype in INTEGRAL else p.is_inf(x), "Whether each element is infinite.")
+isnan = _test(
+    "isnan",
+    lambda x: _nothing(x) if x.dtype in INTEGRAL else p.is_nan(x),
+    "Whether each element is NaN.",
+)
+isinf = _test(
+    "isinf",
+    lambda x: _nothing(x) if x.dtype in INTEGRAL else p.is_inf(x),
+    "Whether each element is infinite.",
+)
 isfinite = _test(
-    "isfinite", lambda x: _everything(x) if x.dtype in INTEGRAL else p.is_finite(x), "Whether each element is finite."
+    "isfinite",
+    lambda x: _everything(x) if x.dtype in INTEGRAL else p.is_finite(x),
+    "Whether each element is finite.",
 )
 isposinf = _test(
-    "isposinf", lambda x: _nothing(x) if x.dtype in INTEGRAL else p.equal(x, math.inf), "Whether each element is +inf."
+    "isposinf",
+    lambda x: _nothing(x) if x.dtype in INTEGRAL else p.equal(x, math.inf),
+    "Whether each element is +inf.",
 )
 isneginf = _test(
-    "isneginf", lambda x: _nothing(x) if x.dtype in INTEGRAL else p.equal(x, -math.inf), "Whether each element is -inf."
+    "isneginf",
+    lambda x: _nothing(x) if x.dtype in INTEGRAL else p.equal(x, -math.inf),
+    "Whether each element is -inf.",
 )
-isreal = _test("isreal", lambda x: p.equal(_imaginary(x), 0) if x.dtype in COMPLEX else _everything(x), "Whether each element is real.")
+isreal = _test(
+    "isreal",
+    lambda x: p.equal(_imaginary(x), 0) if x.dtype in COMPLEX else _everything(x),
+    "Whether each element is real.",
+)
 signbit = _test(
     "signbit",
-    lambda x: _nothing(x) if x.dtype == BOOL else p.less(x, 0) if x.dtype in INTEGRAL else p.signbit(x),
+    lambda x: (
+        _nothing(x) if x.dtype == BOOL else p.less(x, 0) if x.dtype in INTEGRAL else p.signbit(x)
+    ),
     "Whether each element's sign is set: -0.0 has it.",
 )
 
@@ -683,7 +760,9 @@ def _imaginary(x: Any) -> Any:
 
 
 @op(method=True, inplace=True)
-def nan_to_num(input: Array, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Array:
+def nan_to_num(
+    input: Array, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
+) -> Array:
     """NaN replaced by `nan` (0), infinities by `posinf` and `neginf` (the dtype's largest and smallest numbers)."""
     if input.dtype in INTEGRAL:
         return copy(input)
@@ -691,7 +770,10 @@ def nan_to_num(input: Array, nan: float | None = None, posinf: float | None = No
         from rushlight.primitives.structural import imag_part, real_part
         from rushlight.primitives.views import make_complex
 
-        return make_complex(_replaced(real_part(input), nan, posinf, neginf), _replaced(imag_part(input), nan, posinf, neginf))
+        return make_complex(
+            _replaced(real_part(input), nan, posinf, neginf),
+            _replaced(imag_part(input), nan, posinf, neginf),
+        )
     return _replaced(input, nan, posinf, neginf)
 
 

@@ -24,74 +24,157 @@ from rushlight.primitives import structural as s
 Sizes = tuple[int, ...]
 
 
-def _geometry(name: str, rank: int, x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> dict[str, Any]:
+def _geometry(
+    name: str,
+    rank: int,
+    x: Any,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+) -> dict[str, Any]:
     if len(x.shape) not in (rank + 1, rank + 2):
-        raise RuntimeError(f"{name}() Expected {rank + 1}D or {rank + 2}D input tensor, but got {list(x.shape)}")
+        raise RuntimeError(
+            f"{name}() Expected {rank + 1}D or {rank + 2}D input tensor, but got {list(x.shape)}"
+        )
     size = sizes(kernel, rank, name, "kernel_size")
-    step = size if stride is None or stride == [] or stride == () else sizes(stride, rank, name, "stride")
+    step = (
+        size
+        if stride is None or stride == [] or stride == ()
+        else sizes(stride, rank, name, "stride")
+    )
     border, spacing = sizes(padding, rank, name, "padding"), sizes(dilation, rank, name, "dilation")
     if min(size) < 1:
-        raise RuntimeError(f"kernel size should be greater than zero, but got kernel size {list(size)}")
+        raise RuntimeError(
+            f"kernel size should be greater than zero, but got kernel size {list(size)}"
+        )
     if min(step) < 1:
         raise RuntimeError(f"stride should be greater than zero, but got stride {list(step)}")
     if min(spacing) < 1:
-        raise RuntimeError(f"dilation should be greater than zero, but got dilation {list(spacing)}")
+        raise RuntimeError(
+            f"dilation should be greater than zero, but got dilation {list(spacing)}"
+        )
     for b, k, d in zip(border, size, spacing, strict=True):
         if b < 0 or b > (d * (k - 1) + 1) // 2:
-            raise RuntimeError(f"pad should be at most half of effective kernel size, but got pad={b}, kernel_size={k} and dilation={d}")
+            raise RuntimeError(
+                f"pad should be at most half of effective kernel size, but got pad={b}, kernel_size={k} and dilation={d}"
+            )
     after = []
     for n, k, t, b, d in zip(tuple(x.shape)[-rank:], size, step, border, spacing, strict=True):
         reach = d * (k - 1) + 1
         count = (n + 2 * b - reach) // t + 1
         if ceil_mode:
             up = -(-(n + 2 * b - reach) // t) + 1
-            count = up - 1 if (up - 1) * t >= n + b else up  # the last window must start inside the input or left border
+            count = (
+                up - 1 if (up - 1) * t >= n + b else up
+            )  # the last window must start inside the input or left border
         if count < 1:
-            raise RuntimeError(f"Given input size: {list(x.shape)}. Calculated output size: ({count}). Output size is too small for {name}")
+            raise RuntimeError(
+                f"Given input size: {list(x.shape)}. Calculated output size: ({count}). Output size is too small for {name}"
+            )
         after.append(max(b, (count - 1) * t + reach - n - b) if ceil_mode else b)
-    return {"size": size, "stride": step, "before": border, "after": tuple(after), "dilation": spacing}
+    return {
+        "size": size,
+        "stride": step,
+        "before": border,
+        "after": tuple(after),
+        "dilation": spacing,
+    }
 
 
 # -- max ----------------------------------------------------------------------------------------------------
 
 
 @op(function=False, outputs=("values", "places"), node="MaxPool2DWithIndicesBackward0")
-def largest_of_windows(input: Array, size: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes) -> Any:
+def largest_of_windows(
+    input: Array, size: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes
+) -> Any:
     """The largest element of each window, and its place there."""
-    return w.max_windows(input, size=size, stride=stride, before=before, after=after, dilation=dilation)
+    return w.max_windows(
+        input, size=size, stride=stride, before=before, after=after, dilation=dilation
+    )
 
 
 @largest_of_windows.gradient("input")
 def largest_of_windows_gradient(
-    grad: Array, places: Array, input_shape: Any, size: Any, stride: Any, before: Any, after: Any, dilation: Any
+    grad: Array,
+    places: Array,
+    input_shape: Any,
+    size: Any,
+    stride: Any,
+    before: Any,
+    after: Any,
+    dilation: Any,
 ) -> Array:
     return placed(grad, places, size, stride, before, after, dilation, tuple(input_shape))
 
 
 @op(function=False)
-def placed(input: Array, places: Array, size: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes, shape: Sizes) -> Array:
+def placed(
+    input: Array,
+    places: Array,
+    size: Sizes,
+    stride: Sizes,
+    before: Sizes,
+    after: Sizes,
+    dilation: Sizes,
+    shape: Sizes,
+) -> Array:
     """Elements added at their places in windows of zeros of `shape`."""
-    return w.place_windows(input, places, size=size, stride=stride, before=before, after=after, dilation=dilation, shape=shape)
+    return w.place_windows(
+        input,
+        places,
+        size=size,
+        stride=stride,
+        before=before,
+        after=after,
+        dilation=dilation,
+        shape=shape,
+    )
 
 
 @placed.gradient("input")
-def placed_gradient(grad: Array, places: Array, size: Any, stride: Any, before: Any, after: Any, dilation: Any) -> Array:
+def placed_gradient(
+    grad: Array, places: Array, size: Any, stride: Any, before: Any, after: Any, dilation: Any
+) -> Array:
     return picked(grad, places, size, stride, before, after, dilation)
 
 
 @op(function=False)
-def picked(input: Array, places: Array, size: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes) -> Array:
+def picked(
+    input: Array,
+    places: Array,
+    size: Sizes,
+    stride: Sizes,
+    before: Sizes,
+    after: Sizes,
+    dilation: Sizes,
+) -> Array:
     """The elements at given places of the windows."""
-    return w.pick_windows(input, places, size=size, stride=stride, before=before, after=after, dilation=dilation)
+    return w.pick_windows(
+        input, places, size=size, stride=stride, before=before, after=after, dilation=dilation
+    )
 
 
 @picked.gradient("input")
-def picked_gradient(grad: Array, places: Array, input_shape: Any, size: Any, stride: Any, before: Any, after: Any, dilation: Any) -> Array:
+def picked_gradient(
+    grad: Array,
+    places: Array,
+    input_shape: Any,
+    size: Any,
+    stride: Any,
+    before: Any,
+    after: Any,
+    dilation: Any,
+) -> Array:
     return placed(grad, places, size, stride, before, after, dilation, tuple(input_shape))
 
 
 @op(function=False, differentiable=False)
-def flat_indices(places: Array, shape: Sizes, size: Sizes, stride: Sizes, before: Sizes, dilation: Sizes) -> Array:
+def flat_indices(
+    places: Array, shape: Sizes, size: Sizes, stride: Sizes, before: Sizes, dilation: Sizes
+) -> Array:
     """Places in windows as indices into each flattened plane."""
     rank = len(size)
     place = s.cast(places, dtype=INT64)
@@ -102,7 +185,10 @@ def flat_indices(places: Array, shape: Sizes, size: Sizes, stride: Sizes, before
         count = places.shape[places.ndim - rank + axis]
         starts = p.sub(p.mul(s.iota(length=count, dtype=INT64), stride[axis]), before[axis])
         starts = s.reshape(starts, shape=(count, *(1,) * (rank - 1 - axis)))
-        at = p.mul(p.add(p.mul(offset, dilation[axis]), starts), math.prod(shape[len(shape) - rank + axis + 1 :]))
+        at = p.mul(
+            p.add(p.mul(offset, dilation[axis]), starts),
+            math.prod(shape[len(shape) - rank + axis + 1 :]),
+        )
         total = at if total is None else p.add(total, at)
     return total
 
@@ -135,11 +221,13 @@ def _max_pool(rank: int) -> Any:
         g = _geometry(name, rank, input, kernel_size, stride, padding, dilation, ceil_mode)
         values, places = largest_of_windows(input, **g)
         if return_indices:
-            return values, flat_indices(places, tuple(input.shape), g["size"], g["stride"], g["before"], g["dilation"])
+            return values, flat_indices(
+                places, tuple(input.shape), g["size"], g["stride"], g["before"], g["dilation"]
+            )
         return values
 
     body.__name__ = name
-    body.__doc__ = f"""The largest element of each window of the last {rank} dimension{'s' * (rank > 1)}.
+    body.__doc__ = f"""The largest element of each window of the last {rank} dimension{"s" * (rank > 1)}.
 
     `stride` defaults to `kernel_size`; `padding` counts as minus infinity; `return_indices` adds the indices into each
     flattened plane, for `max_unpool{rank}d`.
@@ -164,7 +252,15 @@ max_pool1d, max_pool2d, max_pool3d = _max_pool(1), _max_pool(2), _max_pool(3)
 def _with_indices(rank: int) -> Any:
     pool = (max_pool1d, max_pool2d, max_pool3d)[rank - 1]
 
-    def body(input: Array, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = False) -> Any:
+    def body(
+        input: Array,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Any:
         return pool(input, kernel_size, stride, padding, dilation, ceil_mode, True)
 
     body.__name__ = f"max_pool{rank}d_with_indices"
@@ -174,20 +270,34 @@ def _with_indices(rank: int) -> Any:
     return declared
 
 
-max_pool1d_with_indices, max_pool2d_with_indices, max_pool3d_with_indices = map(_with_indices, (1, 2, 3))
+max_pool1d_with_indices, max_pool2d_with_indices, max_pool3d_with_indices = map(
+    _with_indices, (1, 2, 3)
+)
 
 
 def _max_unpool(rank: int) -> Any:
     name = f"max_unpool{rank}d"
 
-    def body(input: Array, indices: Array, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None) -> Array:
+    def body(
+        input: Array,
+        indices: Array,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        output_size: Any = None,
+    ) -> Array:
         size = sizes(kernel_size, rank, name, "kernel_size")
         step = size if stride is None or stride == [] else sizes(stride, rank, name, "stride")
         border = sizes(padding, rank, name, "padding")
         shape = tuple(input.shape)
         if tuple(indices.shape) != shape:
-            raise RuntimeError(f"Expected shape of indices to be same as that of the input tensor ({list(shape)}) but got indices tensor with shape: {list(indices.shape)}")
-        target = tuple((n - 1) * t + k - 2 * b for n, t, k, b in zip(shape[-rank:], step, size, border, strict=True))
+            raise RuntimeError(
+                f"Expected shape of indices to be same as that of the input tensor ({list(shape)}) but got indices tensor with shape: {list(indices.shape)}"
+            )
+        target = tuple(
+            (n - 1) * t + k - 2 * b
+            for n, t, k, b in zip(shape[-rank:], step, size, border, strict=True)
+        )
         if output_size is not None:
             target = tuple(output_size)[-rank:]
         lead, planes = shape[:-rank], math.prod(target)
@@ -215,24 +325,42 @@ max_unpool1d, max_unpool2d, max_unpool3d = _max_unpool(1), _max_unpool(2), _max_
 
 
 @op(function=False, node="AvgPool2DBackward0")
-def sum_of_windows(input: Array, size: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes) -> Array:
+def sum_of_windows(
+    input: Array, size: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes
+) -> Array:
     """The sum of each window."""
-    return w.sum_windows(input, size=size, stride=stride, before=before, after=after, dilation=dilation)
+    return w.sum_windows(
+        input, size=size, stride=stride, before=before, after=after, dilation=dilation
+    )
 
 
 @sum_of_windows.gradient("input")
-def sum_of_windows_gradient(grad: Array, input_shape: Any, size: Any, stride: Any, before: Any, after: Any, dilation: Any) -> Array:
+def sum_of_windows_gradient(
+    grad: Array, input_shape: Any, size: Any, stride: Any, before: Any, after: Any, dilation: Any
+) -> Array:
     return spread_over_windows(grad, size, stride, before, after, dilation, tuple(input_shape))
 
 
 @op(function=False)
-def spread_over_windows(input: Array, size: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes, shape: Sizes) -> Array:
+def spread_over_windows(
+    input: Array,
+    size: Sizes,
+    stride: Sizes,
+    before: Sizes,
+    after: Sizes,
+    dilation: Sizes,
+    shape: Sizes,
+) -> Array:
     """The adjoint of `sum_of_windows`."""
-    return w.spread_windows(input, size=size, stride=stride, before=before, after=after, dilation=dilation, shape=shape)
+    return w.spread_windows(
+        input, size=size, stride=stride, before=before, after=after, dilation=dilation, shape=shape
+    )
 
 
 @spread_over_windows.gradient("input")
-def spread_over_windows_gradient(grad: Array, size: Any, stride: Any, before: Any, after: Any, dilation: Any) -> Array:
+def spread_over_windows_gradient(
+    grad: Array, size: Any, stride: Any, before: Any, after: Any, dilation: Any
+) -> Array:
     return sum_of_windows(grad, size, stride, before, after, dilation)
 
 
@@ -251,7 +379,9 @@ def divided(input: Array, counts: tuple[tuple[int, ...], ...]) -> Array:
     """Each element divided by the product of its counts along the last dimensions."""
     for axis, listed in enumerate(counts, input.ndim - len(counts)):
         shape = tuple(len(listed) if i == axis else 1 for i in range(input.ndim))
-        input = p.div(input, s.constant(values=tuple(map(float, listed)), shape=shape, dtype=input.dtype))
+        input = p.div(
+            input, s.constant(values=tuple(map(float, listed)), shape=shape, dtype=input.dtype)
+        )
     return input
 
 
@@ -279,7 +409,14 @@ def _avg_pool(rank: int) -> Any:
         if divisor_override is not None:
             return total / divisor_override
         counts = []
-        for n, k, t, b, m in zip(tuple(input.shape)[-rank:], g["size"], g["stride"], g["before"], tuple(total.shape)[-rank:], strict=True):
+        for n, k, t, b, m in zip(
+            tuple(input.shape)[-rank:],
+            g["size"],
+            g["stride"],
+            g["before"],
+            tuple(total.shape)[-rank:],
+            strict=True,
+        ):
             edge = n + b if count_include_pad else n
             low = -b if count_include_pad else 0
             counts.append(tuple(min(i * t - b + k, edge) - max(i * t - b, low) for i in range(m)))
@@ -308,7 +445,13 @@ avg_pool1d, avg_pool2d, avg_pool3d = _avg_pool(1), _avg_pool(2), _avg_pool(3)
 def _lp_pool(rank: int) -> Any:
     average = (avg_pool1d, avg_pool2d, avg_pool3d)[rank - 1]
 
-    def body(input: Array, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Array:
+    def body(
+        input: Array,
+        norm_type: float,
+        kernel_size: Any,
+        stride: Any = None,
+        ceil_mode: bool = False,
+    ) -> Array:
         size = sizes(kernel_size, rank, f"lp_pool{rank}d", "kernel_size")
         out = average(input**norm_type, kernel_size, stride, 0, ceil_mode)
         return (sign(out) * relu(abs(out)) * math.prod(size)) ** (1.0 / norm_type)
@@ -332,14 +475,18 @@ def _bounds(size: int, target: int) -> list[tuple[int, int]]:
 
 def _target(name: str, x: Any, rank: int, output_size: Any) -> Sizes:
     if len(x.shape) not in (rank + 1, rank + 2):
-        raise RuntimeError(f"{name}(): Expected {rank + 1}D or {rank + 2}D tensor, but got {list(x.shape)}")
+        raise RuntimeError(
+            f"{name}(): Expected {rank + 1}D or {rank + 2}D tensor, but got {list(x.shape)}"
+        )
     have = tuple(x.shape)[-rank:]
     listed = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * rank
     if len(listed) != rank:
         raise RuntimeError(f"{name}: output_size must be {rank} elements, not {list(listed)}")
     target = tuple(n if m is None else int(m) for n, m in zip(have, listed, strict=True))
     if min(target) < 0:
-        raise RuntimeError(f"{name}: elements of output_size must be greater than or equal to 0 but received {list(target)}")
+        raise RuntimeError(
+            f"{name}: elements of output_size must be greater than or equal to 0 but received {list(target)}"
+        )
     return target
 
 
@@ -355,7 +502,11 @@ def adaptive_avg(x: Any, target: Sizes) -> Any:
         zero, one = (0,) * rank, (1,) * rank
         return sum_of_windows(x, size, size, zero, zero, one) / math.prod(size)
     for axis, (n, m) in enumerate(zip(have, target, strict=True), first):
-        x = cat([mean(narrow(x, axis, a, b - a), axis, True) for a, b in _bounds(n, m)], axis) if m else narrow(x, axis, 0, 0)
+        x = (
+            cat([mean(narrow(x, axis, a, b - a), axis, True) for a, b in _bounds(n, m)], axis)
+            if m
+            else narrow(x, axis, 0, 0)
+        )
     return x
 
 
@@ -389,7 +540,6 @@ def _adaptive_max(x: Any, target: Sizes) -> tuple[Any, Any]:
     flat = to_shape(x, (*lead, math.prod(have)))
     indices = []
 
-
     for box in product(*(_bounds(n, m) for n, m in zip(have, target, strict=True))):
         part = x
         for axis, (a, b) in enumerate(box, len(lead)):
@@ -416,7 +566,9 @@ def _adaptive_max_pool(rank: int) -> Any:
         return (values, indices) if return_indices else values
 
     body.__name__ = name
-    body.__doc__ = "The largest elements of windows whose number is `output_size`, whatever the input's size."
+    body.__doc__ = (
+        "The largest elements of windows whose number is `output_size`, whatever the input's size."
+    )
     declared = op(body, composite=True, module="nn.functional")
 
     @declared.samples
@@ -429,4 +581,3 @@ def _adaptive_max_pool(rank: int) -> Any:
 
 
 adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = map(_adaptive_max_pool, (1, 2, 3))
-

@@ -58,7 +58,9 @@ def check_ordered(name: str, x: Any) -> None:
         )
 
 
-def back_to_places(grad: Array, indices: Array, shape: tuple[int, ...], dim: int, keepdim: bool) -> Array:
+def back_to_places(
+    grad: Array, indices: Array, shape: tuple[int, ...], dim: int, keepdim: bool
+) -> Array:
     """The gradient of values that were chosen along `dim` at `indices`."""
     if not shape:
         return to_shape(grad, ())
@@ -91,7 +93,9 @@ def one_hot_like(input: Array, dim: int) -> Array:
     axis = dim % input.ndim
     shape = [1] * input.ndim
     shape[axis] = input.shape[axis]
-    at = s.reshape(argmax(input, axis=axis), shape=(*input.shape[:axis], 1, *input.shape[axis + 1 :]))
+    at = s.reshape(
+        argmax(input, axis=axis), shape=(*input.shape[:axis], 1, *input.shape[axis + 1 :])
+    )
     places = s.reshape(s.iota(length=input.shape[axis], dtype=INT64), shape=tuple(shape))
     return s.cast(p.equal(places, at), dtype=input.dtype)
 

@@ -13,7 +13,17 @@ from rushlight.ops.turning import roll
 from rushlight.ops.norms import vector_norm
 from rushlight.ops.operands import promote
 from rushlight.ops.reduction import sum
-from rushlight.ops.shape import diagonal, expand, matrix_transpose, permute, select, t, to_shape, transpose, unsqueeze
+from rushlight.ops.shape import (
+    diagonal,
+    expand,
+    matrix_transpose,
+    permute,
+    select,
+    t,
+    to_shape,
+    transpose,
+    unsqueeze,
+)
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import structural as s
 from rushlight.primitives.contraction import contract
@@ -23,13 +33,21 @@ def _same_dtype(name: str, *operands: Any) -> None:
     first = operands[0].dtype
     for x in operands[1:]:
         if x.dtype != first:
-            raise RuntimeError(f"{name}: expected m1 and m2 to have the same dtype, but got: {_name(first)} != {_name(x.dtype)}")
+            raise RuntimeError(
+                f"{name}: expected m1 and m2 to have the same dtype, but got: {_name(first)} != {_name(x.dtype)}"
+            )
 
 
 def _name(dtype: Any) -> str:
     from rushlight.ops.record import type_name
 
-    return {"Float": "float", "Double": "double", "Long": "long int", "Int": "int", "Bool": "bool"}.get(type_name(dtype), type_name(dtype))
+    return {
+        "Float": "float",
+        "Double": "double",
+        "Long": "long int",
+        "Int": "int",
+        "Bool": "bool",
+    }.get(type_name(dtype), type_name(dtype))
 
 
 # -- two operands -------------------------------------------------------------------------------------------
@@ -40,7 +58,9 @@ def mm(input: Array, mat2: Array) -> Array:
     """The product of two matrices (n, m) and (m, k)."""
     if input.ndim != 2 or mat2.ndim != 2:
         which = "self" if input.ndim != 2 else "mat2"
-        raise RuntimeError(f"{which} must be a matrix: mm got shapes {list(input.shape)} and {list(mat2.shape)}")
+        raise RuntimeError(
+            f"{which} must be a matrix: mm got shapes {list(input.shape)} and {list(mat2.shape)}"
+        )
     _check_product(input, mat2)
     _same_dtype("mm", input, mat2)
     return contract(input, mat2, axes_a=(1,), axes_b=(0,), batch_a=(), batch_b=())
@@ -68,7 +88,9 @@ def mm_gradient_mat2(grad: Array, input: Array) -> Array:
 def mm_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(2, 3), make(3, 4))
     yield Sample(make(2, 0), make(0, 4))
-    yield Bad(make(2, 3), make(4, 5), raises=RuntimeError, says="cannot be multiplied (2x3 and 4x5)")
+    yield Bad(
+        make(2, 3), make(4, 5), raises=RuntimeError, says="cannot be multiplied (2x3 and 4x5)"
+    )
     yield Bad(make(3), make(3, 4), raises=RuntimeError, says="must be a matrix")
 
 
@@ -76,7 +98,9 @@ def mm_samples(make: Any) -> Iterator[Any]:
 def bmm(input: Array, mat2: Array) -> Array:
     """Products of matrices in two batches (b, n, m) and (b, m, k)."""
     if input.ndim != 3 or mat2.ndim != 3:
-        raise RuntimeError(f"batch1 must be a 3D tensor: bmm got shapes {list(input.shape)} and {list(mat2.shape)}")
+        raise RuntimeError(
+            f"batch1 must be a 3D tensor: bmm got shapes {list(input.shape)} and {list(mat2.shape)}"
+        )
     if input.shape[0] != mat2.shape[0] or input.shape[2] != mat2.shape[1]:
         raise RuntimeError(
             f"Expected size for first two dimensions of batch2 tensor to be: [{input.shape[0]}, {input.shape[2]}] but got: "
@@ -100,16 +124,25 @@ def bmm_gradient_mat2(grad: Array, input: Array) -> Array:
 def bmm_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(2, 3, 4), make(2, 4, 5))
     yield Sample(make(0, 3, 4), make(0, 4, 5))
-    yield Bad(make(2, 3, 4), make(2, 3, 4), raises=RuntimeError, says="Expected size for first two dimensions")
+    yield Bad(
+        make(2, 3, 4),
+        make(2, 3, 4),
+        raises=RuntimeError,
+        says="Expected size for first two dimensions",
+    )
 
 
 @op(method=True)
 def mv(input: Array, vec: Array) -> Array:
     """A matrix (n, m) times a vector (m)."""
     if input.ndim != 2 or vec.ndim != 1:
-        raise RuntimeError(f"vector + matrix @ vector expected, got {vec.ndim}, {input.ndim}, {vec.ndim}")
+        raise RuntimeError(
+            f"vector + matrix @ vector expected, got {vec.ndim}, {input.ndim}, {vec.ndim}"
+        )
     if input.shape[1] != vec.shape[0]:
-        raise RuntimeError(f"size mismatch, got input ({input.shape[0]}), mat ({input.shape[0]}x{input.shape[1]}), vec ({vec.shape[0]})")
+        raise RuntimeError(
+            f"size mismatch, got input ({input.shape[0]}), mat ({input.shape[0]}x{input.shape[1]}), vec ({vec.shape[0]})"
+        )
     _same_dtype("mv", input, vec)
     return contract(input, vec, axes_a=(1,), axes_b=(0,), batch_a=(), batch_b=())
 
@@ -140,7 +173,9 @@ def dot(input: Array, tensor: Array) -> Array:
             f"inconsistent tensor size, expected tensor [{input.shape[0]}] and src [{tensor.shape[0]}] to have the same number of elements"
         )
     if input.dtype != tensor.dtype:
-        raise RuntimeError(f"dot : expected both vectors to have same dtype, but found {_name(input.dtype)} and {_name(tensor.dtype)}")
+        raise RuntimeError(
+            f"dot : expected both vectors to have same dtype, but found {_name(input.dtype)} and {_name(tensor.dtype)}"
+        )
     return contract(input, tensor, axes_a=(0,), axes_b=(0,), batch_a=(), batch_b=())
 
 
@@ -173,7 +208,9 @@ vdot.samples(dot_samples)
 def outer(input: Array, vec2: Array) -> Array:
     """All products of an element of one vector and one of the other: (n, m)."""
     if len(tuple(input.shape)) != 1 or len(tuple(vec2.shape)) != 1:
-        raise RuntimeError(f"outer: Expected 1-D arguments, but got {len(input.shape)}-D and {len(vec2.shape)}-D")
+        raise RuntimeError(
+            f"outer: Expected 1-D arguments, but got {len(input.shape)}-D and {len(vec2.shape)}-D"
+        )
     return to_shape(input, (tuple(input.shape)[0], 1)) * vec2
 
 
@@ -201,7 +238,9 @@ def matmul(input: Array, other: Array) -> Array:
     if a == 2 and b == 2:
         return mm(input, other)
     if a == 0 or b == 0:
-        raise RuntimeError(f"both arguments to matmul need to be at least 1D, but they are {a}D and {b}D")
+        raise RuntimeError(
+            f"both arguments to matmul need to be at least 1D, but they are {a}D and {b}D"
+        )
     if a == 1 and b == 1:
         return dot(input, other)
     if a == 2 and b == 1:
@@ -243,7 +282,9 @@ def matmul_samples(make: Any) -> Iterator[Any]:
     for a, b in (((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4)), ((2, 2, 3), (3, 4)),
                  ((2, 1, 2, 3), (4, 3, 2)), ((3,), (2, 3, 4)), ((2, 4, 3), (3,))):  # fmt: skip
         yield Sample(make(a), make(b))
-    yield Bad(make(2, 3), make(4, 5), raises=RuntimeError, says="cannot be multiplied (2x3 and 4x5)")
+    yield Bad(
+        make(2, 3), make(4, 5), raises=RuntimeError, says="cannot be multiplied (2x3 and 4x5)"
+    )
     yield Bad(make(()), make(3), raises=RuntimeError, says="at least 1D")
 
 
@@ -265,7 +306,9 @@ def rmatmul_samples(make: Any) -> Iterator[Any]:
 def addmm(input: Array, mat1: Array, mat2: Array, *, beta: float = 1, alpha: float = 1) -> Array:
     """`beta * input + alpha * (mat1 @ mat2)`."""
     if mat1.ndim != 2 or mat2.ndim != 2:
-        raise RuntimeError(f"mat1 and mat2 must be matrices, got {mat1.ndim}-D and {mat2.ndim}-D tensors")
+        raise RuntimeError(
+            f"mat1 and mat2 must be matrices, got {mat1.ndim}-D and {mat2.ndim}-D tensors"
+        )
     _check_product(mat1, mat2)
     _same_dtype("addmm", mat1, mat2)
     out = contract(mat1, mat2, axes_a=(1,), axes_b=(0,), batch_a=(), batch_b=())
@@ -337,13 +380,17 @@ def addr_samples(make: Any) -> Iterator[Any]:
 
 
 @op(method=True, inplace=True, composite=True)
-def baddbmm(input: Array, batch1: Array, batch2: Array, *, beta: float = 1, alpha: float = 1) -> Array:
+def baddbmm(
+    input: Array, batch1: Array, batch2: Array, *, beta: float = 1, alpha: float = 1
+) -> Array:
     """`beta * input + alpha * bmm(batch1, batch2)`."""
     return _combined(input, bmm(batch1, batch2), beta, alpha)
 
 
 @op(method=True, inplace=True, composite=True)
-def addbmm(input: Array, batch1: Array, batch2: Array, *, beta: float = 1, alpha: float = 1) -> Array:
+def addbmm(
+    input: Array, batch1: Array, batch2: Array, *, beta: float = 1, alpha: float = 1
+) -> Array:
     """`beta * input + alpha *` the sum of `bmm(batch1, batch2)` over the batch."""
     return _combined(input, sum(bmm(batch1, batch2), 0), beta, alpha)
 
@@ -366,25 +413,37 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
     """`input @ weight.T + bias`: input (..., in_features), weight (out_features, in_features).
 
     >>> import rushlight
-    >>> rushlight.nn.functional.linear(rushlight.ones(1, 2), rushlight.ones(3, 2), rushlight.ones(3))
+    >>> rushlight.nn.functional.linear(
+    ...     rushlight.ones(1, 2), rushlight.ones(3, 2), rushlight.ones(3)
+    ... )
     tensor([[3., 3., 3.]])
     """
     if weight.ndim not in (1, 2):
-        raise RuntimeError(f"linear(): weight must have one or two dimensions, not shape {list(weight.shape)}")
+        raise RuntimeError(
+            f"linear(): weight must have one or two dimensions, not shape {list(weight.shape)}"
+        )
     if not input.ndim or input.shape[-1] != weight.shape[-1]:
-        rows, columns = (shapes.size_of(input.shape[:-1]), input.shape[-1]) if input.ndim else (1, 1)
+        rows, columns = (
+            (shapes.size_of(input.shape[:-1]), input.shape[-1]) if input.ndim else (1, 1)
+        )
         raise RuntimeError(
             f"mat1 and mat2 shapes cannot be multiplied ({rows}x{columns} and {weight.shape[-1]}x{weight.shape[0]}): an input of "
             f"shape {list(input.shape)} has {columns} features in its last dimension, the weight of shape "
             f"{list(weight.shape)} takes {weight.shape[-1]}"
         )
     if input.dtype != weight.dtype:
-        raise RuntimeError(f"mat1 and mat2 must have the same dtype, but got {_upper(input.dtype)} and {_upper(weight.dtype)}")
-    out = contract(input, weight, axes_a=(input.ndim - 1,), axes_b=(weight.ndim - 1,), batch_a=(), batch_b=())
+        raise RuntimeError(
+            f"mat1 and mat2 must have the same dtype, but got {_upper(input.dtype)} and {_upper(weight.dtype)}"
+        )
+    out = contract(
+        input, weight, axes_a=(input.ndim - 1,), axes_b=(weight.ndim - 1,), batch_a=(), batch_b=()
+    )
     if bias is None:
         return out
     if not shapes.can_broadcast(bias.shape, out.shape):
-        raise RuntimeError(f"linear(): a bias of shape {list(bias.shape)} does not fit outputs of shape {list(out.shape)}")
+        raise RuntimeError(
+            f"linear(): a bias of shape {list(bias.shape)} does not fit outputs of shape {list(out.shape)}"
+        )
     return p.add(out, bias)
 
 
@@ -431,7 +490,11 @@ def sum_outer(input: Array, other: Array) -> Array:
 
 @sum_outer.gradient("input")
 def sum_outer_gradient_input(grad: Array, other: Array) -> Array:
-    return linear(other, conjugate(grad)) if not is_complex_dtype(grad.dtype) else conjugate(linear(conjugate(other), conjugate(grad)))
+    return (
+        linear(other, conjugate(grad))
+        if not is_complex_dtype(grad.dtype)
+        else conjugate(linear(conjugate(other), conjugate(grad)))
+    )
 
 
 @sum_outer.gradient("other")
@@ -457,7 +520,9 @@ def linear_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(2, 3), make(4, 3))
     yield Sample(make(2, 2, 3), make(4, 3), make(4))
     yield Sample(make(3), make(4, 3), make(4))
-    yield Bad(make(2, 5), make(4, 3), raises=RuntimeError, says="cannot be multiplied (2x5 and 3x4)")
+    yield Bad(
+        make(2, 5), make(4, 3), raises=RuntimeError, says="cannot be multiplied (2x5 and 3x4)"
+    )
 
 
 @fold_product.samples
@@ -518,7 +583,9 @@ def tensordot(a: Array, b: Array, dims: Any = 2, out: Any = None) -> Array:
     sa, sb = tuple(a.shape), tuple(b.shape)
     for i, j in zip(left, right, strict=True):
         if sa[i] != sb[j]:
-            raise RuntimeError(f"contracted dimensions need to match, but first has size {sa[i]} in dim {i} and second has size {sb[j]} in dim {j}")
+            raise RuntimeError(
+                f"contracted dimensions need to match, but first has size {sa[i]} in dim {i} and second has size {sb[j]} in dim {j}"
+            )
     letters = list(range(ra))
     others = [ra + j for j in range(rb)]
     for i, j in zip(left, right, strict=True):
@@ -551,9 +618,15 @@ def _contract_pair(a: Any, la: list[int], b: Any, lb: list[int], kept: list[int]
     size = {**size, **{x: n for x, n in zip(la, tuple(a.shape)) if n != 1}}
     count = lambda labels: shapes.size_of(size[x] for x in labels)
     left = permute(a, tuple(la.index(x) for x in (*batch, *rows, *summed)))
-    left = to_shape(expand(left, tuple(size[x] for x in (*batch, *rows, *summed))), (count(batch), count(rows), count(summed)))
+    left = to_shape(
+        expand(left, tuple(size[x] for x in (*batch, *rows, *summed))),
+        (count(batch), count(rows), count(summed)),
+    )
     right = permute(b, tuple(lb.index(x) for x in (*batch, *summed, *columns)))
-    right = to_shape(expand(right, tuple(size[x] for x in (*batch, *summed, *columns))), (count(batch), count(summed), count(columns)))
+    right = to_shape(
+        expand(right, tuple(size[x] for x in (*batch, *summed, *columns))),
+        (count(batch), count(summed), count(columns)),
+    )
     order = (*batch, *rows, *columns)
     out = to_shape(bmm(left, right), tuple(size[x] for x in order))
     return permute(out, tuple(order.index(x) for x in kept)) if kept else out
@@ -578,15 +651,20 @@ def _labels(equation: str, operands: list[Any]) -> tuple[list[list[int]], list[i
         before, dots, after = term.partition("...")
         for c in before + after:
             if not c.isalpha():
-                raise RuntimeError(f"einsum(): invalid subscript given at index {text.index(c)} in the equation string, subscripts must be in [a-zA-Z]")
+                raise RuntimeError(
+                    f"einsum(): invalid subscript given at index {text.index(c)} in the equation string, subscripts must be in [a-zA-Z]"
+                )
         hidden = rank - len(before) - len(after)
         if hidden < 0 or (hidden and not dots):
             raise RuntimeError(
                 f"einsum(): the number of subscripts in the equation ({len(before) + len(after)}) does not match the number of "
-                f"dimensions ({rank}) for operand {i}" + (" and no ellipsis was given" if not dots else "")
+                f"dimensions ({rank}) for operand {i}"
+                + (" and no ellipsis was given" if not dots else "")
             )
         widest = max(widest, hidden)
-        labels.append([*map(ord, before), *range(_ELLIPSIS + hidden - 1, _ELLIPSIS - 1, -1), *map(ord, after)])
+        labels.append(
+            [*map(ord, before), *range(_ELLIPSIS + hidden - 1, _ELLIPSIS - 1, -1), *map(ord, after)]
+        )
     dotted = list(range(_ELLIPSIS + widest - 1, _ELLIPSIS - 1, -1))
     if arrow:
         before, dots, after = right.partition("...")
@@ -597,9 +675,13 @@ def _labels(equation: str, operands: list[Any]) -> tuple[list[list[int]], list[i
     known = {x for term in labels for x in term}
     for x in result:
         if x not in known:
-            raise RuntimeError(f"einsum(): output subscript {chr(x)} does not appear in the equation for any input operand")
+            raise RuntimeError(
+                f"einsum(): output subscript {chr(x)} does not appear in the equation for any input operand"
+            )
         if result.count(x) > 1:
-            raise RuntimeError(f"einsum(): output subscript {chr(x)} appears more than once in the output")
+            raise RuntimeError(
+                f"einsum(): output subscript {chr(x)} appears more than once in the output"
+            )
     return labels, result
 
 
@@ -618,18 +700,29 @@ def einsum(*args: Any) -> Array:
     tensor([1, 4])
     """
     if not args:
-        raise ValueError("einsum(): must specify the equation string and at least one operand, or at least one operand and its subscripts list")
+        raise ValueError(
+            "einsum(): must specify the equation string and at least one operand, or at least one operand and its subscripts list"
+        )
     if isinstance(args[0], str):
-        operands = list(args[1]) if len(args) == 2 and isinstance(args[1], (list, tuple)) else list(args[1:])
+        operands = (
+            list(args[1])
+            if len(args) == 2 and isinstance(args[1], (list, tuple))
+            else list(args[1:])
+        )
         if not operands:
             raise RuntimeError("einsum(): must provide at least one operand")
         labels, result = _labels(args[0], operands)
     else:
         operands, listed, wanted = _listed_labels(args)
-        letters = [["..." if x is Ellipsis else chr(97 + x if x < 26 else 39 + x) for x in term] for term in listed]
+        letters = [
+            ["..." if x is Ellipsis else chr(97 + x if x < 26 else 39 + x) for x in term]
+            for term in listed
+        ]
         text = ",".join("".join(term) for term in letters)
         if wanted is not None:
-            text += "->" + "".join("..." if x is Ellipsis else chr(97 + x if x < 26 else 39 + x) for x in wanted)
+            text += "->" + "".join(
+                "..." if x is Ellipsis else chr(97 + x if x < 26 else 39 + x) for x in wanted
+            )
         labels, result = _labels(text, operands)
     _check_sizes(labels, operands)
     for i, (x, term) in enumerate(zip(operands, labels, strict=True)):
@@ -711,7 +804,8 @@ def multi_dot(tensors: Any, *, out: Any = None) -> Array:
         for i in range(count - length):
             j = i + length
             cost[i, j] = min(
-                (cost[i, k][0] + cost[k + 1, j][0] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j)
+                (cost[i, k][0] + cost[k + 1, j][0] + sizes[i] * sizes[k + 1] * sizes[j + 1], k)
+                for k in range(i, j)
             )
 
     def product(i: int, j: int) -> Any:
@@ -743,7 +837,9 @@ def multi_dot_samples(make: Any) -> Iterator[Any]:
 def trace(input: Array) -> Array:
     """The sum of a matrix's diagonal."""
     if len(input.shape) != 2:
-        raise RuntimeError("trace: expected a matrix, but got tensor with dim " + str(len(input.shape)))
+        raise RuntimeError(
+            "trace: expected a matrix, but got tensor with dim " + str(len(input.shape))
+        )
     return sum(diagonal(input))
 
 
@@ -758,7 +854,9 @@ def cross(input: Array, other: Array, *, dim: int = -1) -> Array:
     """The cross product of vectors of size 3 along `dim`."""
     axis = shapes.dimension(dim, max(len(input.shape), len(other.shape)))
     if tuple(input.shape)[dim] != 3 or tuple(other.shape)[dim] != 3:
-        raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {tuple(input.shape)[dim]} and {tuple(other.shape)[dim]}")
+        raise RuntimeError(
+            f"linalg.cross: inputs dimension {dim} must have length 3. Got {tuple(input.shape)[dim]} and {tuple(other.shape)[dim]}"
+        )
     shape = shapes.broadcast(tuple(input.shape), tuple(other.shape))
     a, b = expand(input, shape), expand(other, shape)
     return roll(a, -1, axis) * roll(b, -2, axis) - roll(a, -2, axis) * roll(b, -1, axis)
@@ -779,11 +877,18 @@ def cosine_similarity(x1: Array, x2: Array, dim: int = 1, eps: float = 1e-8) -> 
     shape = shapes.broadcast(tuple(x1.shape), tuple(x2.shape))
     axis = shapes.dimension(dim, len(shape))
     a, b = expand(x1, shape), expand(x2, shape)
-    return sum(a / clamp(vector_norm(a, 2, axis, True), eps) * (b / clamp(vector_norm(b, 2, axis, True), eps)), axis)
+    return sum(
+        a
+        / clamp(vector_norm(a, 2, axis, True), eps)
+        * (b / clamp(vector_norm(b, 2, axis, True), eps)),
+        axis,
+    )
 
 
 @op(module="nn.functional", composite=True)
-def pairwise_distance(x1: Array, x2: Array, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Array:
+def pairwise_distance(
+    x1: Array, x2: Array, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+) -> Array:
     """The norm of x1 - x2 + eps along the last dimension."""
     return vector_norm(x1 - x2 + eps, p, -1, keepdim)
 
@@ -801,7 +906,9 @@ pairwise_distance.samples(_pair_samples)
 def cdist(x1: Array, x2: Array, p: float = 2.0, compute_mode: Any = None) -> Array:
     """Norms of the differences of all rows of x1 (..., n, m) and of x2 (..., k, m): (..., n, k)."""
     if len(x1.shape) < 2 or len(x2.shape) < 2 or tuple(x1.shape)[-1] != tuple(x2.shape)[-1]:
-        raise RuntimeError(f"cdist: X1 and X2 must have the same number of columns. X1: {list(x1.shape)} X2: {list(x2.shape)}")
+        raise RuntimeError(
+            f"cdist: X1 and X2 must have the same number of columns. X1: {list(x1.shape)} X2: {list(x2.shape)}"
+        )
     return vector_norm(unsqueeze(x1, -2) - unsqueeze(x2, -3), p, -1)
 
 

@@ -28,13 +28,17 @@ def _default(dtype: Any) -> Any:
 def _sizes(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
     shape = sequence(size)
     if min(shape, default=0) < 0:
-        raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {name} was given {list(shape)}")
+        raise RuntimeError(
+            f"Trying to create tensor with negative dimension {min(shape)}: {name} was given {list(shape)}"
+        )
     return shape
 
 
 def _floating(name: str, dtype: Any) -> None:
     if dtype not in FLOATING:
-        raise NotImplementedError(f"\"{name}\" not implemented for '{dtype}': it makes floating point numbers")
+        raise NotImplementedError(
+            f"\"{name}\" not implemented for '{dtype}': it makes floating point numbers"
+        )
 
 
 # -- from a shape -------------------------------------------------------------------------------------------
@@ -64,12 +68,16 @@ def randn(*size: Any, generator: Any = None, dtype: Any = None) -> Array:
 
 def _bounds(low: Any, high: Any) -> tuple[int, int]:
     if high <= low:
-        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+        raise RuntimeError(
+            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+        )
     return int(low), int(high)
 
 
 @op(factory=True, differentiable=False)
-def randint(low: Any = 0, high: Any = None, size: Any = None, *, generator: Any = None, dtype: Any = None) -> Array:
+def randint(
+    low: Any = 0, high: Any = None, size: Any = None, *, generator: Any = None, dtype: Any = None
+) -> Array:
     """Integers in [low, high): `randint(high, size)` or `randint(low, high, size)`."""
     if size is None and isinstance(high, (tuple, list)):
         low, high, size = 0, low, high
@@ -78,7 +86,14 @@ def randint(low: Any = 0, high: Any = None, size: Any = None, *, generator: Any 
     if size is None:
         raise TypeError("randint() missing required argument: 'size'")
     first, last = _bounds(low, high)
-    return draw(streams.integers, generator, _sizes((size,), "randint"), INT64 if dtype is None else dtype, first, last)
+    return draw(
+        streams.integers,
+        generator,
+        _sizes((size,), "randint"),
+        INT64 if dtype is None else dtype,
+        first,
+        last,
+    )
 
 
 @op(factory=True, differentiable=False)
@@ -135,12 +150,21 @@ def randn_like(input: Array, *, dtype: Any = None, generator: Any = None) -> Arr
 
 
 @op(factory=True, differentiable=False)
-def randint_like(input: Array, low: Any = 0, high: Any = None, *, dtype: Any = None, generator: Any = None) -> Array:
+def randint_like(
+    input: Array, low: Any = 0, high: Any = None, *, dtype: Any = None, generator: Any = None
+) -> Array:
     """Integers in [low, high), in the shape and dtype of `input`."""
     if high is None:
         low, high = 0, low
     first, last = _bounds(low, high)
-    return draw(streams.integers, generator, input.shape, input.dtype if dtype is None else dtype, first, last)
+    return draw(
+        streams.integers,
+        generator,
+        input.shape,
+        input.dtype if dtype is None else dtype,
+        first,
+        last,
+    )
 
 
 def _like_samples(make: Any) -> Iterator[Any]:
@@ -184,16 +208,27 @@ def bernoulli_samples(make: Any) -> Iterator[Any]:
 
 
 @op(differentiable=False)
-def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, dtype: Any = None) -> Array:
+def normal(
+    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, dtype: Any = None
+) -> Array:
     """Normal numbers: `mean` and `std` are tensors, or numbers with a `size`."""
     mean, std = (getattr(x, "_array", x) for x in (mean, std))
     if getattr(std, "dtype", None) is None and std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
     if size is not None:
-        return draw(streams.normal, generator, _sizes((size,), "normal"), _default(dtype and dtypes.to_numpy(dtype)), float(mean), float(std))
+        return draw(
+            streams.normal,
+            generator,
+            _sizes((size,), "normal"),
+            _default(dtype and dtypes.to_numpy(dtype)),
+            float(mean),
+            float(std),
+        )
     tensors = [x for x in (mean, std) if hasattr(x, "dtype")]
     if not tensors:
-        raise TypeError("normal() missing required argument: 'size', because mean and std are numbers")
+        raise TypeError(
+            "normal() missing required argument: 'size', because mean and std are numbers"
+        )
     shape = broadcast(*(x.shape for x in tensors))
     out = draw(streams.normal, generator, shape, tensors[0].dtype)
     return p.add(p.mul(out, std), mean)
@@ -206,7 +241,9 @@ def normal_samples(make: Any) -> Iterator[Any]:
 
 
 @op(method=True, differentiable=False, traceable=False)
-def multinomial(input: Array, num_samples: int, replacement: bool = False, *, generator: Any = None) -> Array:
+def multinomial(
+    input: Array, num_samples: int, replacement: bool = False, *, generator: Any = None
+) -> Array:
     """Indices drawn with the chances that each row of weights gives: (..., num_samples) in int64."""
     _floating("multinomial", input.dtype)
     if input.ndim not in (1, 2):
@@ -214,9 +251,16 @@ def multinomial(input: Array, num_samples: int, replacement: bool = False, *, ge
     if num_samples <= 0:
         raise RuntimeError("cannot sample n_sample <= 0 samples")
     if not replacement and num_samples > input.shape[-1]:
-        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
+        raise RuntimeError(
+            "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
+        )
     if replacement:
-        noise = draw(streams.exponential, generator, (*input.shape[:-1], num_samples, input.shape[-1]), input.dtype)
+        noise = draw(
+            streams.exponential,
+            generator,
+            (*input.shape[:-1], num_samples, input.shape[-1]),
+            input.dtype,
+        )
         ratio = p.div(s.reshape(input, shape=(*input.shape[:-1], 1, input.shape[-1])), noise)
         return argmax(ratio, axis=ratio.ndim - 1)
     ratio = p.div(input, draw(streams.exponential, generator, input.shape, input.dtype))
@@ -247,7 +291,9 @@ def poisson_samples(make: Any) -> Iterator[Any]:
 # -- in place -----------------------------------------------------------------------------------------------
 
 
-def _fill(self: Tensor, name: str, stream: Callable[..., Any], generator: Any, *arguments: Any) -> Tensor:
+def _fill(
+    self: Tensor, name: str, stream: Callable[..., Any], generator: Any, *arguments: Any
+) -> Tensor:
     """Overwrites a tensor with random numbers; it no longer depends on what made it."""
     check_writable(self, name, False)
     write(self, draw(stream, generator, self._array.shape, self._array.dtype, *arguments), name)
@@ -255,13 +301,17 @@ def _fill(self: Tensor, name: str, stream: Callable[..., Any], generator: Any, *
     return self
 
 
-def uniform_(self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **kwargs: Any) -> Tensor:
+def uniform_(
+    self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **kwargs: Any
+) -> Tensor:
     """Fills the tensor with uniform numbers in [from, to)."""
     low = kwargs.pop("from", from_)
     if kwargs:
         raise TypeError(f"uniform_() got an unexpected keyword argument '{next(iter(kwargs))}'")
     if low > to:
-        raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low} > to={to}")
+        raise RuntimeError(
+            f"uniform_ expects to return a [from, to) range, but found from={low} > to={to}"
+        )
     _floating("uniform", self._array.dtype)
     return _fill(self, "uniform_", streams.uniform, generator, low, to)
 
@@ -274,7 +324,14 @@ def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any
     return _fill(self, "normal_", streams.normal, generator, mean, std, self.is_contiguous())
 
 
-def random_(self: Tensor, from_: int | None = None, to: int | None = None, *, generator: Any = None, **kwargs: Any) -> Tensor:
+def random_(
+    self: Tensor,
+    from_: int | None = None,
+    to: int | None = None,
+    *,
+    generator: Any = None,
+    **kwargs: Any,
+) -> Tensor:
     """Fills the tensor with integers: in [from, to), in [0, to), or all that its dtype holds exactly."""
     low = kwargs.pop("from", from_)
     if low is None and to is None:
@@ -290,7 +347,9 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
     if isinstance(p, Tensor):
         check_writable(self, "bernoulli_", False)
         chances = s.expand(p._array, shape=self._array.shape)
-        write(self, draw(streams.bernoulli_each, generator, chances, self._array.dtype), "bernoulli_")
+        write(
+            self, draw(streams.bernoulli_each, generator, chances, self._array.dtype), "bernoulli_"
+        )
         forget_history(self)
         return self
     return _fill(self, "bernoulli_", streams.bernoulli, generator, _chance(p))
@@ -304,7 +363,9 @@ def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Any = None) -> 
     return _fill(self, "exponential_", streams.exponential, generator, lambd)
 
 
-def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Tensor:
+def cauchy_(
+    self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None
+) -> Tensor:
     """Fills the tensor with numbers of Cauchy's distribution."""
     if sigma <= 0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
@@ -312,7 +373,9 @@ def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator:
     return _fill(self, "cauchy_", streams.cauchy, generator, median, sigma)
 
 
-def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Tensor:
+def log_normal_(
+    self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Any = None
+) -> Tensor:
     """Fills the tensor with numbers whose logarithm is normal."""
     if std <= 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std}")
@@ -329,5 +392,14 @@ def geometric_(self: Tensor, p: float, *, generator: Any = None) -> Tensor:
 
 METHODS: dict[str, Any] = {
     f.__name__: f
-    for f in (uniform_, normal_, random_, bernoulli_, exponential_, cauchy_, log_normal_, geometric_)
+    for f in (
+        uniform_,
+        normal_,
+        random_,
+        bernoulli_,
+        exponential_,
+        cauchy_,
+        log_normal_,
+        geometric_,
+    )
 }

@@ -61,7 +61,9 @@ class Formula:
             elif name.endswith("_shape") and name[:-6] in inputs:
                 plan.append((self.SHAPE, inputs[name[:-6]]))
             else:
-                raise TypeError(f"the gradient of {this.name} reads {name!r}, which {this.name} does not have")
+                raise TypeError(
+                    f"the gradient of {this.name} reads {name!r}, which {this.name} does not have"
+                )
         self.plan = tuple(plan)
 
 
@@ -175,7 +177,11 @@ class OpNode(Node):
         version = saved.version
         shape = "?" if saved.tensor is None else list(saved.tensor._array.shape)
         kind = "?" if saved.tensor is None else saved.tensor.dtype
-        whose = f"output {saved.output} of {self.name()}" if saved.output >= 0 else f"an input of {self.name()}"
+        whose = (
+            f"output {saved.output} of {self.name()}"
+            if saved.output >= 0
+            else f"an input of {self.name()}"
+        )
         return (
             "one of the variables needed for gradient computation has been modified by an inplace operation: "
             f"a {kind} tensor of shape {shape}, {whose} (recorded at {self.where()}), is at version {version.count}; "
@@ -184,7 +190,10 @@ class OpNode(Node):
         )
 
     def release(self) -> None:
-        self.released = bool(self.released or any(type(v) is Saved or type(v) is list for _, vs in self.work for _, v in vs))
+        self.released = bool(
+            self.released
+            or any(type(v) is Saved or type(v) is list for _, vs in self.work for _, v in vs)
+        )
         if self.released:
             self.work = []
 
@@ -197,7 +206,9 @@ class OpNode(Node):
                     if known == wanted:
                         return value.unpack() if type(value) is Saved else value
             if self.released:
-                raise RuntimeError(f"{self.name()}: what was saved for backward has been freed already")
+                raise RuntimeError(
+                    f"{self.name()}: what was saved for backward has been freed already"
+                )
         raise AttributeError(f"'{self.op.node_name}' object has no attribute '{name}'")
 
 
@@ -298,7 +309,11 @@ def attach(node: OpNode, tensors: Sequence[Tensor]) -> None:
 
 
 def record(
-    this: Op, args: Sequence[Any], kwargs: dict[str, Any], tensors: Sequence[Tensor], frame: FrameType | None
+    this: Op,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    tensors: Sequence[Tensor],
+    frame: FrameType | None,
 ) -> None:
     """Puts a call on the tape."""
     attach(begin(this, args, kwargs, frame), tensors)
@@ -351,7 +366,11 @@ class _ViewsNode(Node):
         total = wrap(total) if create_graph else total
         for grad, steps in zip(grads, self.chains, strict=True):
             if grad is not None:
-                total = slots.copy_slices(total, grad, steps) if create_graph else update(total, grad, steps)
+                total = (
+                    slots.copy_slices(total, grad, steps)
+                    if create_graph
+                    else update(total, grad, steps)
+                )
         return (total,)
 
     def release(self) -> None:
@@ -409,7 +428,9 @@ def make_view(this: Op, source: Tensor, steps: Steps, frame: FrameType | None) -
     return view
 
 
-def make_views(this: Op, source: Tensor, chains: list[Steps], frame: FrameType | None) -> tuple[Tensor, ...]:
+def make_views(
+    this: Op, source: Tensor, chains: list[Steps], frame: FrameType | None
+) -> tuple[Tensor, ...]:
     """Several views of one tensor, made by one node."""
     edge = edge_of(source) if source.requires_grad else None
     views = tuple(_view_of(source, steps) for steps in chains)
@@ -462,7 +483,11 @@ def adopt(self: Tensor, view: Tensor, name: str) -> Tensor:
         self._steps, self._generation = view._steps, view._generation
     self._array = view._array
     if view._grad_fn is not None:
-        self._grad_fn, self._output, self._requires_grad = view._grad_fn, view._output, view._requires_grad
+        self._grad_fn, self._output, self._requires_grad = (
+            view._grad_fn,
+            view._output,
+            view._requires_grad,
+        )
     note_write(self, name)
     return self
 
@@ -470,7 +495,9 @@ def adopt(self: Tensor, view: Tensor, name: str) -> Tensor:
 def check_writable(self: Tensor, name: str, tracked: bool) -> None:
     """RuntimeError where an in-place op on this tensor would be wrong; nothing has been written yet."""
     if not isinstance(self, Tensor):
-        raise TypeError(f"{name}() changes a tensor: its first argument must be a Tensor, not {type(self).__name__}")
+        raise TypeError(
+            f"{name}() changes a tensor: its first argument must be a Tensor, not {type(self).__name__}"
+        )
     if state.grad_enabled:
         base = self._base
         if base is not None and base._requires_grad and base._grad_fn is None:
@@ -564,14 +591,19 @@ def write_result(
     return self
 
 
-def rewrite_base(base: Tensor, base_edge: Edge, value: Tensor, steps: Steps, frame: FrameType | None) -> None:
+def rewrite_base(
+    base: Tensor, base_edge: Edge, value: Tensor, steps: Steps, frame: FrameType | None
+) -> None:
     """The base's history after one of its views was written: CopySlices of the old base and the new value."""
     this = slots.copy_slices.op
     node = OpNode(this, (base_edge, edge_of(value)))
     node.fits = [(base._array.shape, base._array.dtype), (value._array.shape, value._array.dtype)]
     node.starts = {0: 0, 1: 1}
     node.work = [
-        (this.covered[i], [(kind, steps if kind == Formula.STATIC else None) for kind, _ in this.covered[i].plan])
+        (
+            this.covered[i],
+            [(kind, steps if kind == Formula.STATIC else None) for kind, _ in this.covered[i].plan],
+        )
         for i in (0, 1)
         if node.edges[i] is not None
     ]
@@ -600,10 +632,14 @@ def into_out(this: Op, out: Any, result: Any, tracked: bool) -> Any:
     targets = (out,) if isinstance(out, Tensor) else tuple(out)
     results = result if type(result) is tuple else (result,)
     if len(targets) != len(results):
-        raise TypeError(f"{this.name}(): argument 'out' must hold {len(results)} tensors, not {len(targets)}")
+        raise TypeError(
+            f"{this.name}(): argument 'out' must hold {len(results)} tensors, not {len(targets)}"
+        )
     for target in targets:
         if not isinstance(target, Tensor):
-            raise TypeError(f"{this.name}(): argument 'out' must be Tensor, not {type(target).__name__}")
+            raise TypeError(
+                f"{this.name}(): argument 'out' must be Tensor, not {type(target).__name__}"
+            )
         if state.grad_enabled and this.differentiable and (tracked or target.requires_grad):
             raise RuntimeError(
                 f"{this.name}(): functions with out=... arguments don't support automatic differentiation, but one "
@@ -622,7 +658,9 @@ def into_out_tensor(this: Op, out: Any, result: Any) -> Any:
     """As `into_out`, for the tensors that a composite op has computed."""
     if isinstance(result, Tensor):
         return into_out(this, out, result._array, result.requires_grad)
-    return into_out(this, out, tuple(t._array for t in result), any(t.requires_grad for t in result))
+    return into_out(
+        this, out, tuple(t._array for t in result), any(t.requires_grad for t in result)
+    )
 
 
 def _resize_output(target: Tensor, array: Any) -> None:
@@ -672,5 +710,3 @@ def _rebuild(name: str, values: tuple[Any, ...]) -> Any:
     from rushlight.ops.declare import OPS
 
     return named_result(OPS[name])(*values)
-
-

@@ -33,7 +33,9 @@ def padded(input: Array, before: Sequence[int], after: Sequence[int], value: flo
                 )
         input = s.slice_(input, starts=low, stops=high, steps=(1,) * input.ndim)
     value = value if input.dtype.kind in "fcV" else int(value)
-    return p_pad(input, value, before=tuple(max(0, b) for b in before), after=tuple(max(0, a) for a in after))
+    return p_pad(
+        input, value, before=tuple(max(0, b) for b in before), after=tuple(max(0, a) for a in after)
+    )
 
 
 @padded.gradient("input")
@@ -53,10 +55,15 @@ def _border_indices(mode: str, size: int, before: int, after: int, where: str) -
                 f"Argument #4: Padding size should be less than the corresponding input dimension, but got: padding ({before}, {after}) at {where} of size {size}"
             )
         turn = 2 * (size - 1) or 1
-        return tuple((lambda r: min(r, turn - r))(i % turn) if size > 1 else 0 for i in range(-before, size + after))
+        return tuple(
+            (lambda r: min(r, turn - r))(i % turn) if size > 1 else 0
+            for i in range(-before, size + after)
+        )
     if mode == "circular":
         if max(before, after) > size:
-            raise RuntimeError(f"Padding value causes wrapping around more than once: ({before}, {after}) at {where} of size {size}")
+            raise RuntimeError(
+                f"Padding value causes wrapping around more than once: ({before}, {after}) at {where} of size {size}"
+            )
         return tuple(i % size for i in range(-before, size + after))
     return tuple(min(max(i, 0), size - 1) for i in range(-before, size + after))
 
@@ -76,7 +83,9 @@ def pad(input: Array, pad: Any, mode: str = "constant", value: float | None = No
     if len(amounts) % 2:
         raise RuntimeError("Padding length must be divisible by 2")
     if len(amounts) // 2 > rank:
-        raise RuntimeError(f"Padding length should be less than or equal to two times the input dimension but got padding length {len(amounts)} and input of dimension {rank}")
+        raise RuntimeError(
+            f"Padding length should be less than or equal to two times the input dimension but got padding length {len(amounts)} and input of dimension {rank}"
+        )
     count = len(amounts) // 2
     before = [0] * (rank - count) + amounts[::2][::-1]
     after = [0] * (rank - count) + amounts[1::2][::-1]
@@ -87,13 +96,17 @@ def pad(input: Array, pad: Any, mode: str = "constant", value: float | None = No
     if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
     if rank not in (count + 1, count + 2):
-        raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
+        raise NotImplementedError(
+            "Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now"
+        )
     for axis in range(rank - count, rank):
         b, a = before[axis], after[axis]
         if not (b or a):
             continue
         if b < 0 or a < 0:
-            input = narrow(input, axis, max(0, -b), tuple(input.shape)[axis] + min(0, a) + min(0, b))
+            input = narrow(
+                input, axis, max(0, -b), tuple(input.shape)[axis] + min(0, a) + min(0, b)
+            )
             b, a = max(0, b), max(0, a)
         places = _border_indices(mode, tuple(input.shape)[axis], b, a, f"dimension {axis}")
         input = take_listed(input, places, axis)
@@ -108,7 +121,9 @@ def pad_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(1, 2, 4, 4), (2, 1, 0, 3), "replicate")
     yield Sample(make(1, 2, 4), (2, 1), "circular")
     yield Bad(make(2, 3), (1,), raises=RuntimeError, says="divisible by 2")
-    yield Bad(make(1, 1, 3), (3, 0), "reflect", raises=RuntimeError, says="less than the corresponding")
+    yield Bad(
+        make(1, 1, 3), (3, 0), "reflect", raises=RuntimeError, says="less than the corresponding"
+    )
 
 
 # -- interpolate --------------------------------------------------------------------------------------------
@@ -116,7 +131,9 @@ def pad_samples(make: Any) -> Iterator[Any]:
 Taps = list[tuple[tuple[int, ...], tuple[float, ...] | None]]
 
 
-def _source(i: int, size: int, target: int, align: bool, scale: float | None, cubic: bool = False) -> float:
+def _source(
+    i: int, size: int, target: int, align: bool, scale: float | None, cubic: bool = False
+) -> float:
     """Where output element i lies between input elements."""
     if align:
         return i * (size - 1) / (target - 1) if target > 1 else 0.0
@@ -128,7 +145,9 @@ def _source(i: int, size: int, target: int, align: bool, scale: float | None, cu
 def _nearest(size: int, target: int, scale: float | None, exact: bool) -> Taps:
     ratio = 1 / scale if scale else size / target
     shift = 0.5 if exact else 0.0
-    return [(tuple(min(int(math.floor((i + shift) * ratio)), size - 1) for i in range(target)), None)]
+    return [
+        (tuple(min(int(math.floor((i + shift) * ratio)), size - 1) for i in range(target)), None)
+    ]
 
 
 def _linear(size: int, target: int, align: bool, scale: float | None) -> Taps:
@@ -149,16 +168,21 @@ def _cubic(size: int, target: int, align: bool, scale: float | None) -> Taps:
     at = [_source(i, size, target, align, scale, True) for i in range(target)]
     low = [math.floor(x) for x in at]
     t = [x - n for x, n in zip(at, low)]
-    weights = [[far(x + 1) for x in t], [near(x) for x in t], [near(1 - x) for x in t], [far(2 - x) for x in t]]
+    weights = [
+        [far(x + 1) for x in t],
+        [near(x) for x in t],
+        [near(1 - x) for x in t],
+        [far(2 - x) for x in t],
+    ]
     return [
-        (tuple(min(max(n + k - 1, 0), size - 1) for n in low), tuple(w)) for k, w in enumerate(weights)
+        (tuple(min(max(n + k - 1, 0), size - 1) for n in low), tuple(w))
+        for k, w in enumerate(weights)
     ]
 
 
 @op(function=False)
 def weighted_taps(input: Array, taps: Any, dim: int) -> Array:
     """The sum over taps of the elements at the tap's places along `dim` times its weights."""
-
 
     total = None
     for places, weights in taps:
@@ -178,8 +202,6 @@ def weighted_taps_gradient(grad: Array, input_shape: Any, taps: Any, dim: int) -
 @op(function=False)
 def weighted_taps_adjoint(input: Array, taps: Any, dim: int, size: int) -> Array:
     """The adjoint of `weighted_taps`."""
-
-
 
     total = None
     for places, weights in taps:
@@ -222,34 +244,56 @@ def interpolate(
     """
     rank = len(input.shape) - 2
     if rank < 1 or rank > 3:
-        raise NotImplementedError(f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {rank + 2}D) for the modes: nearest | linear | bilinear | bicubic | trilinear | area | nearest-exact (got {mode})")
+        raise NotImplementedError(
+            f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {rank + 2}D) for the modes: nearest | linear | bilinear | bicubic | trilinear | area | nearest-exact (got {mode})"
+        )
     if antialias:
         raise NotImplementedError("interpolate: antialias=True is not built yet")
     have = tuple(input.shape)[2:]
     if (size is None) == (scale_factor is None):
-        raise ValueError("only one of size or scale_factor should be defined" if size is not None else "either size or scale_factor should be defined")
+        raise ValueError(
+            "only one of size or scale_factor should be defined"
+            if size is not None
+            else "either size or scale_factor should be defined"
+        )
     if align_corners is not None and mode in ("nearest", "area", "nearest-exact"):
-        raise ValueError("align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear")
+        raise ValueError(
+            "align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear"
+        )
     scales: list[float | None] = [None] * rank
     if size is not None:
-        target = tuple(int(n) for n in size) if isinstance(size, (tuple, list)) else (int(size),) * rank
+        target = (
+            tuple(int(n) for n in size) if isinstance(size, (tuple, list)) else (int(size),) * rank
+        )
         if len(target) != rank:
-            raise ValueError(f"Input and output must have the same number of spatial dimensions, but got input with spatial dimensions of {list(have)} and output size of {size}")
+            raise ValueError(
+                f"Input and output must have the same number of spatial dimensions, but got input with spatial dimensions of {list(have)} and output size of {size}"
+            )
     else:
-        factors = [float(f) for f in scale_factor] if isinstance(scale_factor, (tuple, list)) else [float(scale_factor)] * rank
+        factors = (
+            [float(f) for f in scale_factor]
+            if isinstance(scale_factor, (tuple, list))
+            else [float(scale_factor)] * rank
+        )
         if len(factors) != rank:
-            raise ValueError(f"Input and scale_factor must have the same number of spatial dimensions, but got {rank} and scale_factor of {scale_factor}")
+            raise ValueError(
+                f"Input and scale_factor must have the same number of spatial dimensions, but got {rank} and scale_factor of {scale_factor}"
+            )
         target = tuple(int(math.floor(n * f)) for n, f in zip(have, factors, strict=True))
         if not recompute_scale_factor:
             scales = list(factors)
     if min(target) < 1:
-        raise RuntimeError(f"Input and output sizes should be greater than 0, but got input {list(have)} and output {list(target)}")
+        raise RuntimeError(
+            f"Input and output sizes should be greater than 0, but got input {list(have)} and output {list(target)}"
+        )
     if mode == "area":
         from rushlight.ops.pooling import adaptive_avg
 
         return adaptive_avg(input, target)
     if mode in _RANKS and _RANKS[mode] != rank:
-        raise NotImplementedError(f"Got {rank + 2}D input, but {mode} mode needs {_RANKS[mode] + 2}D input")
+        raise NotImplementedError(
+            f"Got {rank + 2}D input, but {mode} mode needs {_RANKS[mode] + 2}D input"
+        )
     align = bool(align_corners)
     for axis, (n, m, f) in enumerate(zip(have, target, scales, strict=True), 2):
         if mode == "nearest" or mode == "nearest-exact":
@@ -276,7 +320,13 @@ def interpolate_samples(make: Any) -> Iterator[Any]:
 
 
 @op(module="nn.functional", composite=True)
-def upsample(input: Array, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None) -> Array:
+def upsample(
+    input: Array,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+) -> Array:
     """`interpolate` by its older name."""
     return interpolate(input, size, scale_factor, mode, align_corners)
 
@@ -294,11 +344,15 @@ def pixel_shuffle(input: Array, upscale_factor: int) -> Array:
     """(..., C r^2, H, W) as (..., C, H r, W r): channels become pixels (Shi and others, 2016)."""
     r, shape = upscale_factor, tuple(input.shape)
     if len(shape) < 3:
-        raise RuntimeError(f"pixel_shuffle expects input to have at least 3 dimensions, but got input with {len(shape)} dimension(s)")
+        raise RuntimeError(
+            f"pixel_shuffle expects input to have at least 3 dimensions, but got input with {len(shape)} dimension(s)"
+        )
     if r <= 0:
         raise RuntimeError(f"pixel_shuffle expects a positive upscale_factor, but got {r}")
     if shape[-3] % (r * r):
-        raise RuntimeError(f"pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but input.size(-3)={shape[-3]} is not divisible by {r * r}")
+        raise RuntimeError(
+            f"pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but input.size(-3)={shape[-3]} is not divisible by {r * r}"
+        )
     *lead, c, h, w = shape
     n = len(lead)
     x = to_shape(input, (*lead, c // (r * r), r, r, h, w))
@@ -311,12 +365,16 @@ def pixel_unshuffle(input: Array, downscale_factor: int) -> Array:
     """(..., C, H r, W r) as (..., C r^2, H, W): pixels become channels."""
     r, shape = downscale_factor, tuple(input.shape)
     if len(shape) < 3:
-        raise RuntimeError(f"pixel_unshuffle expects input to have at least 3 dimensions, but got input with {len(shape)} dimension(s)")
+        raise RuntimeError(
+            f"pixel_unshuffle expects input to have at least 3 dimensions, but got input with {len(shape)} dimension(s)"
+        )
     if r <= 0:
         raise RuntimeError(f"pixel_unshuffle expects a positive downscale_factor, but got {r}")
     *lead, c, h, w = shape
     if h % r or w % r:
-        raise RuntimeError(f"pixel_unshuffle expects height and width to be divisible by downscale_factor, but they are {h} and {w} for {r}")
+        raise RuntimeError(
+            f"pixel_unshuffle expects height and width to be divisible by downscale_factor, but they are {h} and {w} for {r}"
+        )
     n = len(lead)
     x = to_shape(input, (*lead, c, h // r, r, w // r, r))
     x = permute(x, (*range(n), n, n + 2, n + 4, n + 1, n + 3))
@@ -328,11 +386,17 @@ def channel_shuffle(input: Array, groups: int) -> Array:
     """Channels of all groups interleaved (Zhang and others, 2017)."""
     shape = tuple(input.shape)
     if len(shape) < 3:
-        raise RuntimeError(f"channel_shuffle expects input with > 2 dims, but got input with sizes {list(shape)}")
+        raise RuntimeError(
+            f"channel_shuffle expects input with > 2 dims, but got input with sizes {list(shape)}"
+        )
     if groups <= 0:
-        raise RuntimeError(f"Number of groups to divide channels in must be positive. Value of groups:{groups}")
+        raise RuntimeError(
+            f"Number of groups to divide channels in must be positive. Value of groups:{groups}"
+        )
     if shape[1] % groups:
-        raise RuntimeError(f"Number of channels must be divisible by groups. Got {shape[1]} channels and {groups} groups.")
+        raise RuntimeError(
+            f"Number of channels must be divisible by groups. Got {shape[1]} channels and {groups} groups."
+        )
     x = to_shape(input, (shape[0], groups, shape[1] // groups, *shape[2:]))
     return to_shape(permute(x, (0, 2, 1, *range(3, len(shape) + 1))), shape)
 
@@ -353,7 +417,9 @@ def channel_shuffle_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(2, 6, 3), 3)
 
 
-def _window_steps(shape: tuple[int, ...], kernel: Any, dilation: Any, stride: Any) -> tuple[Any, ...]:
+def _window_steps(
+    shape: tuple[int, ...], kernel: Any, dilation: Any, stride: Any
+) -> tuple[Any, ...]:
     """The steps from padded images (N, C, H, W) to their windows (N, C, kh, kw, oh, ow)."""
     steps: list[Any] = []
     for i in (0, 1):
@@ -362,26 +428,46 @@ def _window_steps(shape: tuple[int, ...], kernel: Any, dilation: Any, stride: An
     oh, ow = ((shape[2 + i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1))
     rh, rw = (dilation[i] * (kernel[i] - 1) + 1 for i in (0, 1))
     full = (*shape[:2], oh, ow, rh, rw)
-    steps.append((s.slice_, {"starts": (0,) * 6, "stops": full, "steps": (1, 1, 1, 1, dilation[0], dilation[1])}))
+    steps.append(
+        (
+            s.slice_,
+            {"starts": (0,) * 6, "stops": full, "steps": (1, 1, 1, 1, dilation[0], dilation[1])},
+        )
+    )
     steps.append((s.permute, {"axes": (0, 1, 4, 5, 2, 3)}))
     return tuple(steps)
 
 
-def _fold_arguments(name: str, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> tuple[Any, ...]:
+def _fold_arguments(
+    name: str, kernel_size: Any, dilation: Any, padding: Any, stride: Any
+) -> tuple[Any, ...]:
     return tuple(
         sizes(v, 2, name, what)
-        for v, what in ((kernel_size, "kernel_size"), (dilation, "dilation"), (padding, "padding"), (stride, "stride"))
+        for v, what in (
+            (kernel_size, "kernel_size"),
+            (dilation, "dilation"),
+            (padding, "padding"),
+            (stride, "stride"),
+        )
     )
 
 
 @op(module="nn.functional", name="unfold", composite=True)
-def unfold_images(input: Array, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Array:
+def unfold_images(
+    input: Array, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+) -> Array:
     """Windows of images (N, C, H, W) as columns: (N, C kh kw, number of windows)."""
     if len(input.shape) == 3:
-        return select(unfold_images(unsqueeze(input, 0), kernel_size, dilation, padding, stride), 0, 0)
+        return select(
+            unfold_images(unsqueeze(input, 0), kernel_size, dilation, padding, stride), 0, 0
+        )
     if len(input.shape) != 4:
-        raise RuntimeError(f"Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: {list(input.shape)}")
-    kernel, spacing, border, step = _fold_arguments("unfold", kernel_size, dilation, padding, stride)
+        raise RuntimeError(
+            f"Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: {list(input.shape)}"
+        )
+    kernel, spacing, border, step = _fold_arguments(
+        "unfold", kernel_size, dilation, padding, stride
+    )
     x = padded(input, (0, 0, *border), (0, 0, *border), 0) if any(border) else input
     windows = links.show_steps(x, _window_steps(tuple(x.shape), kernel, spacing, step))
     n, c, kh, kw, oh, ow = tuple(windows.shape)
@@ -389,24 +475,41 @@ def unfold_images(input: Array, kernel_size: Any, dilation: Any = 1, padding: An
 
 
 @op(module="nn.functional", composite=True)
-def fold(input: Array, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Array:
+def fold(
+    input: Array,
+    output_size: Any,
+    kernel_size: Any,
+    dilation: Any = 1,
+    padding: Any = 0,
+    stride: Any = 1,
+) -> Array:
     """The adjoint of `unfold`: columns added back to images of `output_size`."""
     if len(input.shape) == 2:
-        return select(fold(unsqueeze(input, 0), output_size, kernel_size, dilation, padding, stride), 0, 0)
+        return select(
+            fold(unsqueeze(input, 0), output_size, kernel_size, dilation, padding, stride), 0, 0
+        )
     kernel, spacing, border, step = _fold_arguments("fold", kernel_size, dilation, padding, stride)
     size = sizes(output_size, 2, "fold", "output_size")
     n, rows, columns = tuple(input.shape)
     area = kernel[0] * kernel[1]
     if rows % area:
-        raise RuntimeError(f"Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got input.size(1)={rows} and kernel_size={kernel}.")
+        raise RuntimeError(
+            f"Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got input.size(1)={rows} and kernel_size={kernel}."
+        )
     shape = (n, rows // area, size[0] + 2 * border[0], size[1] + 2 * border[1])
     counts = tuple((shape[2 + i] - spacing[i] * (kernel[i] - 1) - 1) // step[i] + 1 for i in (0, 1))
     if counts[0] * counts[1] != columns:
-        raise RuntimeError(f"Given output_size={size}, expected size of input's dimension 2 to match the calculated number of sliding blocks {counts[0]} * {counts[1]} = {counts[0] * counts[1]}, but got input.size(2)={columns}.")
+        raise RuntimeError(
+            f"Given output_size={size}, expected size of input's dimension 2 to match the calculated number of sliding blocks {counts[0]} * {counts[1]} = {counts[0] * counts[1]}, but got input.size(2)={columns}."
+        )
     windows = to_shape(input, (n, rows // area, *kernel, *counts))
     dtype = getattr(input.dtype, "numpy", input.dtype)
     out = links.view_adjoint(windows, _window_steps(shape, kernel, spacing, step), shape, dtype)
-    return padded(out, (0, 0, -border[0], -border[1]), (0, 0, -border[0], -border[1]), 0) if any(border) else out
+    return (
+        padded(out, (0, 0, -border[0], -border[1]), (0, 0, -border[0], -border[1]), 0)
+        if any(border)
+        else out
+    )
 
 
 @unfold_images.samples
@@ -419,5 +522,3 @@ def unfold_images_samples(make: Any) -> Iterator[Any]:
 def fold_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(2, 12, 9), (4, 5), (2, 3))
     yield Sample(make(1, 8, 9), (5, 5), 2, 2, 1, 2)
-
-

@@ -17,7 +17,9 @@ def choose(condition: Array, input: Operand, other: Operand) -> Array:
     """`input` where the condition holds, else `other`."""
     if condition.dtype != BOOL:
         if condition.dtype != UINT8:
-            raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}")
+            raise RuntimeError(
+                f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
+            )
         condition = cast(condition, dtype=BOOL)
     a, b = promote(input, other)
     return select(condition, a, b)
@@ -67,5 +69,3 @@ def _choose_samples(make: Any) -> Iterator[Any]:
     yield Sample(make.bools(4), make(3, 1), 2.0)
     yield Sample(make.bools(()), 1.0, make(2))
     yield Bad(make(3), make(3), make(3), raises=RuntimeError, says="boolean")
-
-

@@ -6,4 +6,15 @@ from rushlight.optim.adaptive import Adadelta, Adagrad, Adamax, RMSprop
 from rushlight.optim.optimizer import Optimizer
 from rushlight.optim.sgd import SGD
 
-__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer", "RAdam", "RMSprop"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+]

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from rushlight.optim.optimizer import Optimizer, check_betas, check_range, count_step, new_step, zeros_like
+from rushlight.optim.optimizer import (
+    Optimizer,
+    check_betas,
+    check_range,
+    count_step,
+    new_step,
+    zeros_like,
+)
 from rushlight.tensor.tensor import Tensor
 
 
@@ -52,7 +59,9 @@ class Adam(Optimizer):
             state["max_exp_avg_sq"] = zeros_like(param)
         return state
 
-    def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    def update(
+        self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
         """One step of one parameter."""
         beta1, beta2 = group["betas"]
         lr = group["lr"]

@@ -6,7 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.optim.optimizer import Optimizer, check_betas, check_range, count_step, new_step, zeros_like
+from rushlight.optim.optimizer import (
+    Optimizer,
+    check_betas,
+    check_range,
+    count_step,
+    new_step,
+    zeros_like,
+)
 from rushlight.primitives.interpreter import slot
 from rushlight.tensor.tensor import Tensor, wrap
 
@@ -64,7 +71,9 @@ class NAdam(Optimizer):
             "exp_avg": zeros_like(param), "exp_avg_sq": zeros_like(param),
         }  # fmt: skip
 
-    def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    def update(
+        self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
         """One step of one parameter."""
         beta1, beta2 = group["betas"]
         lr, decay = group["lr"], group["momentum_decay"]
@@ -122,7 +131,9 @@ class RAdam(Optimizer):
         """Step count and the two means."""
         return {"step": new_step(), "exp_avg": zeros_like(param), "exp_avg_sq": zeros_like(param)}
 
-    def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    def update(
+        self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
         """One step of one parameter."""
         beta1, beta2 = group["betas"]
         step = count_step(state)
@@ -141,12 +152,18 @@ class RAdam(Optimizer):
             rectified = _rectified(plain, square, over, longest, correction2, group["eps"])
             param.sub_(rectified.where(length > 5.0, plain).mul_(group["lr"]))
         elif length > 5.0:
-            param.sub_(_rectified(plain, square, length, longest, correction2, group["eps"]).mul_(group["lr"]))
+            param.sub_(
+                _rectified(plain, square, length, longest, correction2, group["eps"]).mul_(
+                    group["lr"]
+                )
+            )
         else:
             param.sub_(plain.mul_(group["lr"]))
 
 
-def _rectified(mean: Tensor, square: Tensor, length: Any, longest: float, correction2: Any, eps: float) -> Tensor:
+def _rectified(
+    mean: Tensor, square: Tensor, length: Any, longest: float, correction2: Any, eps: float
+) -> Tensor:
     """The step with its denominator, scaled by the rectification term."""
     term = ((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)) ** 0.5
     return mean * (correction2**0.5 * term) / (square.sqrt() + eps)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from rushlight.optim.optimizer import Optimizer, check_betas, check_range, count_step, new_step, zeros_like
+from rushlight.optim.optimizer import (
+    Optimizer,
+    check_betas,
+    check_range,
+    count_step,
+    new_step,
+    zeros_like,
+)
 from rushlight.tensor.tensor import Tensor
 
 
@@ -63,7 +70,9 @@ class Adagrad(Optimizer):
             for param in group["params"]:
                 self.state[param]["sum"].share_memory_()
 
-    def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    def update(
+        self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
         """One step of one parameter."""
         step = count_step(state)
         grad = _decayed(param, grad, group)
@@ -119,7 +128,9 @@ class RMSprop(Optimizer):
             state["grad_avg"] = zeros_like(param)
         return state
 
-    def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    def update(
+        self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
         """One step of one parameter."""
         count_step(state)
         grad = _decayed(param, grad, group)
@@ -176,7 +187,9 @@ class Adadelta(Optimizer):
         """Step count and the running means of squared gradients and squared steps."""
         return {"step": new_step(), "square_avg": zeros_like(param), "acc_delta": zeros_like(param)}
 
-    def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    def update(
+        self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
         """One step of one parameter."""
         count_step(state)
         grad = _decayed(param, grad, group)
@@ -226,7 +239,9 @@ class Adamax(Optimizer):
         """Step count, the mean gradient, and the decaying maximum."""
         return {"step": new_step(), "exp_avg": zeros_like(param), "exp_inf": zeros_like(param)}
 
-    def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    def update(
+        self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
         """One step of one parameter."""
         beta1, beta2 = group["betas"]
         step = count_step(state)

@@ -111,7 +111,9 @@ class Optimizer:
         """The state of a parameter before its first step."""
         return {}
 
-    def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    def update(
+        self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
         """Changes `param` (and `state`) by one step."""
         raise NotImplementedError(f"{type(self).__name__} does not define update()")
 
@@ -157,7 +159,9 @@ class Optimizer:
                 state.update(self.new_state(param, group))
             self.update(param, -grad if maximize else grad, state, group)
 
-    def _run_pre_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _run_pre_hooks(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         for hook in (*_global_pre_hooks.values(), *self._optimizer_step_pre_hooks.values()):
             result = hook(self, args, kwargs)
             if result is not None:
@@ -203,21 +207,29 @@ class Optimizer:
         names: list[str] = []
         if params and isinstance(params[0], tuple):
             if not all(isinstance(p, tuple) for p in params):
-                raise ValueError("all optimizer params should be with/without names. Some param names are missing")
+                raise ValueError(
+                    "all optimizer params should be with/without names. Some param names are missing"
+                )
             names, params = [n for n, _ in params], [p for _, p in params]
         for p in params:
             if not isinstance(p, Tensor):
-                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(p).__name__}")
+                raise TypeError(
+                    f"optimizer can only optimize Tensors, but one of the params is {type(p).__name__}"
+                )
             if not self.defaults.get("differentiable") and not (p.is_leaf or p.retains_grad):
                 raise ValueError("can't optimize a non-leaf Tensor")
         param_group["params"] = params
         if names:
             param_group["param_names"] = names
         if self.param_groups and ("param_names" in self.param_groups[0]) != bool(names):
-            raise ValueError("all optimizer param groups should be with/without names. cannot add param group with(out) names")
+            raise ValueError(
+                "all optimizer param groups should be with/without names. cannot add param group with(out) names"
+            )
         for name, default in self.defaults.items():
             if default is required and name not in param_group:
-                raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
+                raise ValueError(
+                    f"parameter group didn't specify a value of required optimization parameter {name}"
+                )
             param_group.setdefault(name, default)
         if len(set(params)) != len(params):
             warnings.warn(
@@ -275,7 +287,9 @@ class Optimizer:
         state: defaultdict[Any, Any] = defaultdict(dict)
         for key, value in state_dict["state"].items():
             param = by_number.get(key)
-            state[key if param is None else param] = value if param is None else _converted(value, param)
+            state[key if param is None else param] = (
+                value if param is None else _converted(value, param)
+            )
         for old, new in zip(self.param_groups, saved, strict=True):
             new["params"] = old["params"]
             if "param_names" in old and "param_names" not in new:
@@ -289,7 +303,14 @@ class Optimizer:
 
     def __setstate__(self, members: dict[str, Any]) -> None:
         self.__dict__.update(members)
-        for name in ("step_pre", "step_post", "state_dict_pre", "state_dict_post", "load_state_dict_pre", "load_state_dict_post"):
+        for name in (
+            "step_pre",
+            "step_post",
+            "state_dict_pre",
+            "state_dict_post",
+            "load_state_dict_pre",
+            "load_state_dict_post",
+        ):
             self.__dict__.setdefault(f"_optimizer_{name}_hooks", OrderedDict())
         for group in self.param_groups:
             for name, default in self.defaults.items():
@@ -311,19 +332,27 @@ class Optimizer:
             hooks.move_to_end(handle.id, last=False)
         return handle
 
-    def register_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+    def register_state_dict_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
         """Calls `hook(optimizer)` before `state_dict`."""
         return self._register(self._optimizer_state_dict_pre_hooks, hook, prepend)
 
-    def register_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+    def register_state_dict_post_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
         """Calls `hook(optimizer, state_dict)` after `state_dict`; what it returns replaces it."""
         return self._register(self._optimizer_state_dict_post_hooks, hook, prepend)
 
-    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+    def register_load_state_dict_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
         """Calls `hook(optimizer, state_dict)` before loading; what it returns replaces the dict."""
         return self._register(self._optimizer_load_state_dict_pre_hooks, hook, prepend)
 
-    def register_load_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+    def register_load_state_dict_post_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
         """Calls `hook(optimizer)` after loading."""
         return self._register(self._optimizer_load_state_dict_post_hooks, hook, prepend)
 
@@ -331,7 +360,9 @@ class Optimizer:
         lines = [type(self).__name__ + " ("]
         for i, group in enumerate(self.param_groups):
             lines.append(f"Parameter Group {i}")
-            lines += [f"    {k}: {group[k]}" for k in sorted(group) if k not in ("params", "param_names")]
+            lines += [
+                f"    {k}: {group[k]}" for k in sorted(group) if k not in ("params", "param_names")
+            ]
         return "\n".join([*lines, ")"])
 
 
@@ -342,11 +373,13 @@ def _converted(value: Any, param: Tensor) -> Any:
             return value.detach().to(param.dtype).clone()  # type: ignore[attr-defined]
         return value.detach().clone()  # type: ignore[attr-defined]
     if isinstance(value, dict):
-        return {k: (v if k == "step" and not isinstance(v, Tensor) else _converted(v, param)) for k, v in value.items()}
+        return {
+            k: (v if k == "step" and not isinstance(v, Tensor) else _converted(v, param))
+            for k, v in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return type(value)(_converted(v, param) for v in value)
     return value
 
 
 ParamsT = Iterable[Any]
-

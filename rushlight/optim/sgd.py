@@ -52,7 +52,9 @@ class SGD(Optimizer):
             },
         )  # fmt: skip
 
-    def update(self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    def update(
+        self, param: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
         """One step of one parameter."""
         if group["weight_decay"] != 0:
             grad = grad.add(param, alpha=group["weight_decay"])

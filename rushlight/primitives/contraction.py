@@ -47,7 +47,9 @@ def _(
     return Aval(tuple(shape), dtype_of(a, b))
 
 
-def _as_matrices(x: Any, batch: tuple[int, ...], rows: tuple[int, ...], columns: tuple[int, ...]) -> Any:
+def _as_matrices(
+    x: Any, batch: tuple[int, ...], rows: tuple[int, ...], columns: tuple[int, ...]
+) -> Any:
     """`x` as a stack of matrices: (batch..., rows, columns), a view where strides allow."""
     shape = x.shape
     order = (*batch, *rows, *columns)
@@ -75,5 +77,7 @@ def _(
         a, b = a.astype(np.float32), b.astype(np.float32)
     free_a, free_b = _free(a.ndim, axes_a, batch_a), _free(b.ndim, axes_b, batch_b)
     shape = [a.shape[i] for i in (*batch_a, *free_a)] + [b.shape[j] for j in free_b]
-    product = xp.matmul(_as_matrices(a, batch_a, free_a, axes_a), _as_matrices(b, batch_b, axes_b, free_b))
+    product = xp.matmul(
+        _as_matrices(a, batch_a, free_a, axes_a), _as_matrices(b, batch_b, axes_b, free_b)
+    )
     return product.reshape(shape).astype(dtype, copy=False)

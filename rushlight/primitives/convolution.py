@@ -31,7 +31,9 @@ convolve_input = primitive("convolve_input", params=(*_WHERE, "size"))
 convolve_weight = primitive("convolve_weight", params=(*_WHERE, "size"))
 
 
-def output_size(size: Sizes, kernel: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes) -> Sizes:
+def output_size(
+    size: Sizes, kernel: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes
+) -> Sizes:
     """How many windows fit along each dimension."""
     return tuple(
         (n + b + a - d * (k - 1) - 1) // s + 1
@@ -40,7 +42,9 @@ def output_size(size: Sizes, kernel: Sizes, stride: Sizes, before: Sizes, after:
 
 
 @convolve.define_rule  # type: ignore[attr-defined]
-def _(x: Any, weight: Any, *, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes, groups: int) -> Aval:
+def _(
+    x: Any, weight: Any, *, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes, groups: int
+) -> Aval:
     size = output_size(x.shape[2:], weight.shape[2:], stride, before, after, dilation)
     if min(size, default=1) < 1 and 0 not in x.shape[2:]:
         padded = " x ".join(str(n + b + a) for n, b, a in zip(x.shape[2:], before, after))
@@ -84,7 +88,11 @@ def _windows(x: Array, kernel: Sizes, places: Sizes, stride: Sizes, dilation: Si
     return as_strided(
         x,
         (*x.shape[:2], *kernel, *places),
-        (*x.strides[:2], *(n * d for n, d in zip(steps, dilation)), *(n * s for n, s in zip(steps, stride))),
+        (
+            *x.strides[:2],
+            *(n * d for n, d in zip(steps, dilation)),
+            *(n * s for n, s in zip(steps, stride)),
+        ),
     )
 
 
@@ -103,12 +111,23 @@ def _slabs(windows: Array, rank: int, groups: int) -> Iterator[tuple[slice, Arra
         part = windows[start : start + step]
         used = slab[: part.shape[0]]
         np.copyto(used, part)
-        yield slice(start, start + part.shape[0]), used.reshape(part.shape[0], groups, rows, columns)
+        yield (
+            slice(start, start + part.shape[0]),
+            used.reshape(part.shape[0], groups, rows, columns),
+        )
 
 
 @convolve.define_reference  # type: ignore[attr-defined]
 def _(
-    xp: Any, x: Array, weight: Array, *, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes, groups: int
+    xp: Any,
+    x: Array,
+    weight: Array,
+    *,
+    stride: Sizes,
+    before: Sizes,
+    after: Sizes,
+    dilation: Sizes,
+    groups: int,
 ) -> Array:
     dtype = x.dtype
     x, weight = _computed(x), _computed(weight)
@@ -182,8 +201,11 @@ def _(
             target = out[start : start + step]
             for offset in np.ndindex(*kernel):
                 where = tuple(
-                    slice(k * d, k * d + (p - 1) * s + 1, s) for k, d, p, s in zip(offset, dilation, places, stride)
+                    slice(k * d, k * d + (p - 1) * s + 1, s)
+                    for k, d, p, s in zip(offset, dilation, places, stride)
                 )
-                target[(slice(None), slice(None), *where)] += columns[(slice(None), slice(None), *offset)]
+                target[(slice(None), slice(None), *where)] += columns[
+                    (slice(None), slice(None), *offset)
+                ]
     window = tuple(slice(b, b + n) for b, n in zip(before, size))
     return out[(slice(None), slice(None), *window)].astype(dtype, copy=False)

@@ -104,7 +104,9 @@ def _sign(x: Any) -> Any:
         return x.copy()
     if x.dtype.kind == "c":
         size = np.absolute(x)
-        return np.where(size == 0, x.dtype.type(0), x / np.where(size == 0, 1, size)).astype(x.dtype)
+        return np.where(size == 0, x.dtype.type(0), x / np.where(size == 0, 1, size)).astype(
+            x.dtype
+        )
     # torch answers 0 for NaN
     return np.where(np.isnan(x), x.dtype.type(0), np.sign(x)) if x.dtype in FLOATING else np.sign(x)
 
@@ -135,7 +137,9 @@ def _power(a: Any, b: Any) -> Any:
     if dtype.kind in "iu" and np.any(np.asarray(b) < 0):
         # Only 1 and -1 have integer inverses; all others round to zero.
         odd = np.asarray(b) % 2 != 0
-        inverse = np.where(np.asarray(a) == 1, 1, np.where(np.asarray(a) == -1, np.where(odd, -1, 1), 0))
+        inverse = np.where(
+            np.asarray(a) == 1, 1, np.where(np.asarray(a) == -1, np.where(odd, -1, 1), 0)
+        )
         return np.where(np.asarray(b) < 0, inverse, np.power(a, np.maximum(b, 0))).astype(dtype)
     return np.power(a, b)
 
@@ -230,4 +234,9 @@ round_even = elementwise("round_even", 1, np.rint)
 
 # -- complex numbers
 conj = elementwise("conj", 1, np.conjugate)
-angle = elementwise("angle", 1, in_float32(lambda x: np.where(np.isnan(x), x.real, np.angle(x)).astype(real_of(x.dtype))), real_of)
+angle = elementwise(
+    "angle",
+    1,
+    in_float32(lambda x: np.where(np.isnan(x), x.real, np.angle(x)).astype(real_of(x.dtype))),
+    real_of,
+)

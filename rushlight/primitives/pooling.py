@@ -32,7 +32,9 @@ sum_windows = primitive("sum_windows", params=_WHERE)
 spread_windows = primitive("spread_windows", params=(*_WHERE, "shape"))
 
 
-def _counts(shape: Sizes, size: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes) -> Sizes:
+def _counts(
+    shape: Sizes, size: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes
+) -> Sizes:
     rank = len(size)
     places = output_size(shape[len(shape) - rank :], size, stride, before, after, dilation)
     if min(places) < 1:
@@ -88,7 +90,10 @@ def _cuts(size: Sizes, stride: Sizes, dilation: Sizes, places: Sizes) -> Iterato
     for offset in np.ndindex(*size):
         yield (
             ...,
-            *(slice(k * d, k * d + (p - 1) * s + 1, s) for k, d, p, s in zip(offset, dilation, places, stride)),
+            *(
+                slice(k * d, k * d + (p - 1) * s + 1, s)
+                for k, d, p, s in zip(offset, dilation, places, stride)
+            ),
         )
 
 
@@ -99,7 +104,9 @@ def _lowest(dtype: np.dtype[Any]) -> Any:
 
 
 @max_windows.define_reference  # type: ignore[attr-defined]
-def _(xp: Any, x: Array, *, size: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes) -> Any:
+def _(
+    xp: Any, x: Array, *, size: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes
+) -> Any:
     dtype = x.dtype
     if dtype in HALF:
         x = x.astype(FLOAT32)
@@ -121,7 +128,17 @@ def _(xp: Any, x: Array, *, size: Sizes, stride: Sizes, before: Sizes, after: Si
 
 
 @pick_windows.define_reference  # type: ignore[attr-defined]
-def _(xp: Any, x: Array, places: Array, *, size: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes) -> Any:
+def _(
+    xp: Any,
+    x: Array,
+    places: Array,
+    *,
+    size: Sizes,
+    stride: Sizes,
+    before: Sizes,
+    after: Sizes,
+    dilation: Sizes,
+) -> Any:
     x = _framed(x, 0, before, after)
     out = np.zeros(places.shape, x.dtype)
     for k, cut in enumerate(_cuts(size, stride, dilation, places.shape[places.ndim - len(size) :])):
@@ -163,7 +180,9 @@ def _frame(shape: Sizes, before: Sizes, after: Sizes, dtype: np.dtype[Any]) -> t
 
 
 @sum_windows.define_reference  # type: ignore[attr-defined]
-def _(xp: Any, x: Array, *, size: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes) -> Any:
+def _(
+    xp: Any, x: Array, *, size: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes
+) -> Any:
     dtype = x.dtype
     shape = _counts(x.shape, size, stride, before, after, dilation)
     x = _framed(x, 0, before, after)
@@ -175,7 +194,15 @@ def _(xp: Any, x: Array, *, size: Sizes, stride: Sizes, before: Sizes, after: Si
 
 @spread_windows.define_reference  # type: ignore[attr-defined]
 def _(
-    xp: Any, grad: Array, *, size: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes, shape: Sizes
+    xp: Any,
+    grad: Array,
+    *,
+    size: Sizes,
+    stride: Sizes,
+    before: Sizes,
+    after: Sizes,
+    dilation: Sizes,
+    shape: Sizes,
 ) -> Any:
     out, inside = _frame(shape, before, after, grad.dtype)
     for cut in _cuts(size, stride, dilation, grad.shape[grad.ndim - len(size) :]):

@@ -64,14 +64,27 @@ class Aval:
 class Primitive:
     """The declaration of one primitive. Calls go through the plain function that `primitive()` returns."""
 
-    __slots__ = ("_record", "checked", "elementwise", "lowering", "name", "outputs", "params", "reference", "rule", "run")
+    __slots__ = (
+        "_record",
+        "checked",
+        "elementwise",
+        "lowering",
+        "name",
+        "outputs",
+        "params",
+        "reference",
+        "rule",
+        "run",
+    )
 
     def __init__(self, name: str, params: tuple[str, ...], outputs: int, checked: bool) -> None:
         self.name = name
         self.params = params
         self.outputs = outputs
         self.checked = checked
-        self.elementwise = False  # references of elementwise primitives take operands alone, as ufuncs do
+        self.elementwise = (
+            False  # references of elementwise primitives take operands alone, as ufuncs do
+        )
         self.rule: Callable[..., Any] = _missing
         self.reference: Callable[..., Any] = _missing
         self.run: Callable[..., Any] = _missing  # the reference, or what a backend put in its place
@@ -83,7 +96,9 @@ class Primitive:
 
     def evaluate(self, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
         """Runs the reference (or the backend's function) on arrays, without the rule."""
-        return as_arrays(self.run(*operands) if self.elementwise else self.run(np, *operands, **params))
+        return as_arrays(
+            self.run(*operands) if self.elementwise else self.run(np, *operands, **params)
+        )
 
     def record(self, params: dict[str, Any]) -> Any:
         """The call's parameters as a frozen record: a named tuple, in declared order."""

@@ -36,7 +36,9 @@ def _checked(target: Array, classes: int, ignore: int) -> tuple[Array, Array | N
     used = target if counted.all() else np.where(counted, target, 0)
     if used.size and (used.min() < 0 or used.max() >= classes):
         worst = used[(used < 0) | (used >= classes)].flat[0]
-        raise IndexError(f"Target {worst} is out of bounds: with {classes} classes a target is 0 to {classes - 1}")
+        raise IndexError(
+            f"Target {worst} is out of bounds: with {classes} classes a target is 0 to {classes - 1}"
+        )
     return used.astype(np.intp, copy=False), None if used is target else counted
 
 

@@ -116,7 +116,11 @@ def _erfinv(y: Array) -> Array:
         x = np.copysign(np.sqrt(np.sqrt(part * part - log / a) - part), y)
         for _ in range(3):
             # In the tails the error is measured on erfc, which keeps its digits there.
-            error = np.where(np.absolute(y) > 0.5, np.copysign(1, y) * ((1 - np.absolute(y)) - _erfc(np.absolute(x))), _erf(x) - y)
+            error = np.where(
+                np.absolute(y) > 0.5,
+                np.copysign(1, y) * ((1 - np.absolute(y)) - _erfc(np.absolute(x))),
+                _erf(x) - y,
+            )
             step = error / (2 / math.sqrt(math.pi) * np.exp(-x * x))
             x = x - step / (1 + x * step)
         x = np.where(np.absolute(y) == 1, np.copysign(np.inf, y), x)
@@ -135,8 +139,16 @@ def _lgamma(x: Array) -> Array:
             small = shifted < 10
             product = np.where(small, product * shifted, product)
             shifted = np.where(small, shifted + 1, shifted)
-        series = sum(b / (2 * k * (2 * k - 1) * shifted ** (2 * k - 1)) for k, b in enumerate(_BERNOULLI, 1))
-        out = (shifted - 0.5) * np.log(shifted) - shifted + 0.5 * math.log(2 * math.pi) + series - np.log(product)
+        series = sum(
+            b / (2 * k * (2 * k - 1) * shifted ** (2 * k - 1)) for k, b in enumerate(_BERNOULLI, 1)
+        )
+        out = (
+            (shifted - 0.5) * np.log(shifted)
+            - shifted
+            + 0.5 * math.log(2 * math.pi)
+            + series
+            - np.log(product)
+        )
         reflected = np.log(np.pi / np.absolute(np.sin(np.pi * (x - np.floor(x))))) - out
         out = np.where(x < 0.5, np.where(x == np.floor(x), np.inf, reflected), out)
         out = np.where((x == 1) | (x == 2), 0.0, out)
@@ -172,7 +184,9 @@ def _zeta(s: Array, q: Array) -> Array:
             total = total + b / math.factorial(2 * k) * factor
             factor = factor * (s + 2 * k - 1) * (s + 2 * k) / (at * at)
         whole = q == np.floor(q)
-        out = np.where((q <= 0) & whole, np.inf, np.where((q < 0) & (s != np.floor(s)), np.nan, total))
+        out = np.where(
+            (q <= 0) & whole, np.inf, np.where((q < 0) & (s != np.floor(s)), np.nan, total)
+        )
         return np.where(s == 1, np.inf, np.where(s < 1, np.nan, out))
 
 

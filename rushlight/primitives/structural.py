@@ -32,7 +32,9 @@ bitcast = primitive("bitcast", params=("dtype",))
 @reshape.define_rule
 def _(x: Any, *, shape: tuple[int, ...]) -> Aval:
     if shapes.size_of(shape) != shapes.size_of(x.shape):
-        raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {shapes.size_of(x.shape)}")
+        raise RuntimeError(
+            f"shape '{list(shape)}' is invalid for input of size {shapes.size_of(x.shape)}"
+        )
     return Aval(shape, x.dtype)
 
 
@@ -56,7 +58,9 @@ def _(xp: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
 @expand.define_rule
 def _(x: Any, *, shape: tuple[int, ...]) -> Aval:
     if not shapes.can_broadcast(x.shape, shape):
-        raise RuntimeError(f"shape {tuple(x.shape)} can't be expanded to {shape}: sizes must be equal or 1")
+        raise RuntimeError(
+            f"shape {tuple(x.shape)} can't be expanded to {shape}: sizes must be equal or 1"
+        )
     return Aval(shape, x.dtype)
 
 
@@ -75,13 +79,17 @@ def _(x: Any, *, starts: tuple[int, ...], stops: tuple[int, ...], steps: tuple[i
     shape = []
     for n, start, stop, step in zip(x.shape, starts, stops, steps, strict=True):
         if step < 1 or not 0 <= start <= n or not start <= stop <= n:
-            raise ValueError(f"slice: [{start}:{stop}:{step}] is no range of a dimension of size {n}")
+            raise ValueError(
+                f"slice: [{start}:{stop}:{step}] is no range of a dimension of size {n}"
+            )
         shape.append(-(-(stop - start) // step))
     return Aval(tuple(shape), x.dtype)
 
 
 @slice_.define_reference
-def _(xp: Any, x: Any, *, starts: tuple[int, ...], stops: tuple[int, ...], steps: tuple[int, ...]) -> Any:
+def _(
+    xp: Any, x: Any, *, starts: tuple[int, ...], stops: tuple[int, ...], steps: tuple[int, ...]
+) -> Any:
     return x[tuple(map(slice, starts, stops, steps))]
 
 
@@ -135,7 +143,9 @@ def _(x: Any, *, dtype: np.dtype[Any]) -> Aval:
     if have == want:
         return Aval(x.shape, dtype)
     if not x.shape:
-        raise RuntimeError(f"self.dim() cannot be 0 to view {x.dtype} as {dtype} (different element sizes)")
+        raise RuntimeError(
+            f"self.dim() cannot be 0 to view {x.dtype} as {dtype} (different element sizes)"
+        )
     if have < want and x.shape[-1] % (want // have):
         raise RuntimeError(
             f"self.size(-1) must be divisible by {want // have} to view {x.dtype} as {dtype}, not {x.shape[-1]}"
@@ -213,7 +223,9 @@ def _(*, values: tuple[Any, ...], shape: tuple[int, ...], dtype: np.dtype[Any] =
 
 
 @constant.define_reference
-def _(xp: Any, *, values: tuple[Any, ...], shape: tuple[int, ...], dtype: np.dtype[Any] = INT64) -> Any:
+def _(
+    xp: Any, *, values: tuple[Any, ...], shape: tuple[int, ...], dtype: np.dtype[Any] = INT64
+) -> Any:
     return xp.array(values, dtype).reshape(shape)
 
 

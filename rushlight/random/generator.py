@@ -41,10 +41,14 @@ class Generator:
     def manual_seed(self, seed: int) -> Generator:
         """Starts the stream of this seed: an int of 64 bits, negative ones counted from the top."""
         if isinstance(seed, float) or not hasattr(seed, "__index__"):
-            raise TypeError(f"manual_seed(): argument 'seed' must be int, not {type(seed).__name__}")
+            raise TypeError(
+                f"manual_seed(): argument 'seed' must be int, not {type(seed).__name__}"
+            )
         number = int(seed)
         if not -(1 << 63) <= number < 1 << 64:
-            raise RuntimeError(f"Overflow when unpacking long: the seed {number} does not fit 64 bits")
+            raise RuntimeError(
+                f"Overflow when unpacking long: the seed {number} does not fit 64 bits"
+            )
         self._seed = number & _MASK64
         self._bits._legacy_seeding(self._seed & 0xFFFFFFFF)
         self.kept_normal = None
@@ -88,11 +92,16 @@ class Generator:
             raise TypeError(f"expected a torch.ByteTensor, but got {type(new_state).__name__}")
         array = np.ascontiguousarray(new_state._array)
         if array.dtype != np.uint8 or array.shape != (32 + 624 * 4,):
-            raise RuntimeError(f"RNG state must be a ByteTensor of {32 + 624 * 4} elements, as get_state() gives")
+            raise RuntimeError(
+                f"RNG state must be a ByteTensor of {32 + 624 * 4} elements, as get_state() gives"
+            )
         self._seed, position = (int(n) for n in array[:16].view(np.uint64))
         has_kept, kept = array[16:32].view(np.float64).tolist()
         self.kept_normal = kept if has_kept else None
-        self._bits.state = {"bit_generator": "MT19937", "state": {"key": array[32:].view(np.uint32), "pos": position}}
+        self._bits.state = {
+            "bit_generator": "MT19937",
+            "state": {"key": array[32:].view(np.uint32), "pos": position},
+        }
         return self
 
     def clone_state(self) -> Generator:

@@ -28,7 +28,9 @@ def _unit(generator: Generator, count: int, dtype: Any) -> Array:
     return (generator.words(count) & np.uint64((1 << digits) - 1)) * 2.0**-digits
 
 
-def uniform(generator: Generator, shape: Shape, dtype: Any, low: float = 0.0, high: float = 1.0) -> Array:
+def uniform(
+    generator: Generator, shape: Shape, dtype: Any, low: float = 0.0, high: float = 1.0
+) -> Array:
     """Uniform numbers in [low, high)."""
     unit = _unit(generator, math.prod(shape), dtype).reshape(shape)
     if low == 0 and high == 1:
@@ -55,10 +57,19 @@ def whole(generator: Generator, shape: Shape, dtype: Any) -> Array:
     if dtype == FLOAT64:
         return (generator.long_words(count) % np.uint64((1 << 53) + 1)).astype(dtype).reshape(shape)
     if dtype in _DIGITS:
-        return (generator.words(count) % np.uint64((1 << _DIGITS[dtype]) + 1)).astype(np.float64).astype(dtype).reshape(shape)
+        return (
+            (generator.words(count) % np.uint64((1 << _DIGITS[dtype]) + 1))
+            .astype(np.float64)
+            .astype(dtype)
+            .reshape(shape)
+        )
     limit = int(np.iinfo(dtype).max)
     words = generator.long_words(count) if dtype.itemsize == 8 else generator.words(count)
-    return (words % np.uint64(limit + 1) if limit < (1 << 64) - 1 else words).astype(dtype).reshape(shape)
+    return (
+        (words % np.uint64(limit + 1) if limit < (1 << 64) - 1 else words)
+        .astype(dtype)
+        .reshape(shape)
+    )
 
 
 def permutation(generator: Generator, count: int) -> Array:
@@ -72,7 +83,14 @@ def permutation(generator: Generator, count: int) -> Array:
     return np.array(order, np.int64)
 
 
-def normal(generator: Generator, shape: Shape, dtype: Any, mean: float = 0.0, std: float = 1.0, blocks: bool = True) -> Array:
+def normal(
+    generator: Generator,
+    shape: Shape,
+    dtype: Any,
+    mean: float = 0.0,
+    std: float = 1.0,
+    blocks: bool = True,
+) -> Array:
     """Normal numbers. `blocks=False` is how PyTorch fills memory that is not contiguous."""
     count = math.prod(shape)
     if count >= 16 and blocks:
@@ -127,7 +145,9 @@ def bernoulli(generator: Generator, shape: Shape, dtype: Any, chance: float) -> 
 def bernoulli_each(generator: Generator, chances: Array, dtype: Any) -> Array:
     """1 with each element's own chance, else 0."""
     kind = FLOAT64 if chances.dtype == FLOAT64 else FLOAT32
-    return (_unit(generator, chances.size, kind).reshape(chances.shape) < chances.astype(np.float64)).astype(dtype)
+    return (
+        _unit(generator, chances.size, kind).reshape(chances.shape) < chances.astype(np.float64)
+    ).astype(dtype)
 
 
 def exponential(generator: Generator, shape: Shape, dtype: Any, rate: float = 1.0) -> Array:
@@ -155,4 +175,8 @@ def geometric(generator: Generator, shape: Shape, dtype: Any, chance: float) -> 
 def poisson(generator: Generator, rates: Array) -> Array:
     """Counts of the given rates: not PyTorch's stream."""
     seed = int(generator.words(1)[0])
-    return np.random.Generator(np.random.PCG64(seed)).poisson(rates.astype(np.float64)).astype(rates.dtype)
+    return (
+        np.random.Generator(np.random.PCG64(seed))
+        .poisson(rates.astype(np.float64))
+        .astype(rates.dtype)
+    )

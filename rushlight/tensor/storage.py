@@ -68,7 +68,9 @@ def memory_of(array: Any) -> Any:
     while True:
         base = owner.base
         if not isinstance(base, np.ndarray):
-            base = getattr(base, "base", None)  # NumPy's as_strided puts an object of its own in between
+            base = getattr(
+                base, "base", None
+            )  # NumPy's as_strided puts an object of its own in between
             if not isinstance(base, np.ndarray):
                 return owner
         owner = base

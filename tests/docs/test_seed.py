@@ -83,12 +83,16 @@ def test_one_sample_needs_no_batch() -> None:
     image = rushlight.randn(1, 32, 32)
     features = rushlight.nn.functional.relu(net.conv1(image))
     assert features.shape == (6, 28, 28)
-    assert rushlight.allclose(features, rushlight.nn.functional.relu(net.conv1(image.unsqueeze(0)))[0])
+    assert rushlight.allclose(
+        features, rushlight.nn.functional.relu(net.conv1(image.unsqueeze(0)))[0]
+    )
 
 
 def test_backward_of_many_elements_wants_a_gradient() -> None:
     out = net_of_the_document()(rushlight.randn(1, 1, 32, 32))
-    with pytest.raises(RuntimeError, match="grad can be implicitly created only for scalar outputs"):
+    with pytest.raises(
+        RuntimeError, match="grad can be implicitly created only for scalar outputs"
+    ):
         out.backward()
 
 

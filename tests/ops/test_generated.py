@@ -98,7 +98,9 @@ def test_gradient(name: str) -> None:
             if inputs and differentiable(function(*inputs)):
                 assert rushlight.autograd.gradcheck(function, tuple(inputs), atol=1e-5, rtol=1e-3)
                 checked += 1
-        assert checked, "no sample needs a gradient: declare differentiable=False, or a sample that does"
+        assert checked, (
+            "no sample needs a gradient: declare differentiable=False, or a sample that does"
+        )
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
@@ -109,13 +111,17 @@ def test_second_gradient(name: str) -> None:
         for sample in samples_of(name, requires_grad=True)[:2]:
             function, inputs = _as_function_of(name, sample)
             if inputs and differentiable(function(*inputs)):
-                assert rushlight.autograd.gradgradcheck(function, tuple(inputs), atol=1e-4, rtol=1e-3)
+                assert rushlight.autograd.gradgradcheck(
+                    function, tuple(inputs), atol=1e-4, rtol=1e-3
+                )
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if OPS[n].sampler])
 def test_elements_apart_in_memory(name: str) -> None:
     with expected("noncontiguous", name):
-        for dense, apart in zip(samples_of(name), samples_of(name, noncontiguous=True), strict=True):
+        for dense, apart in zip(
+            samples_of(name), samples_of(name, noncontiguous=True), strict=True
+        ):
             if OPS[name].view and "view" in name:
                 continue  # torch's view refuses some strides: test_shape.py has those
             assert_same(call(name, dense), call(name, apart), 1e-12)
@@ -130,7 +136,10 @@ def test_in_place_form(name: str) -> None:
             if not isinstance(first, rushlight.Tensor):
                 continue
             wanted = call(name, sample)
-            if not isinstance(wanted, rushlight.Tensor) or (wanted.shape, wanted.dtype) != (first.shape, first.dtype):
+            if not isinstance(wanted, rushlight.Tensor) or (wanted.shape, wanted.dtype) != (
+                first.shape,
+                first.dtype,
+            ):
                 continue
             target = first.clone()
             version = target._version
@@ -148,13 +157,21 @@ def test_method_form(name: str) -> None:
                 rushlight.manual_seed(0)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    found = getattr(sample.args[0], OPS[name].name)(*sample.args[1:], **sample.kwargs)
+                    found = getattr(sample.args[0], OPS[name].name)(
+                        *sample.args[1:], **sample.kwargs
+                    )
                 assert_same(found, call(name, sample))
 
 
 def _has_out(name: str) -> bool:
     this = OPS[name]
-    return this.module == "" and this.function and not this.view and not this.composite and "out" not in this.keywords
+    return (
+        this.module == ""
+        and this.function
+        and not this.view
+        and not this.composite
+        and "out" not in this.keywords
+    )
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if _has_out(n) and OPS[n].sampler])
@@ -167,7 +184,9 @@ def test_out(name: str) -> None:
                 continue
             targets = tuple(rushlight.empty_like(t) for t in results)
             rushlight.manual_seed(0)
-            FUNCTIONS[name](*sample.args, **sample.kwargs, out=targets[0] if len(targets) == 1 else targets)
+            FUNCTIONS[name](
+                *sample.args, **sample.kwargs, out=targets[0] if len(targets) == 1 else targets
+            )
             assert_same(targets, results)
 
 

@@ -21,7 +21,11 @@ def _same_module(info: Any, arguments: Any) -> tuple[Any, Any]:
     rushlight.manual_seed(0)
     name = info.module_cls.__name__
     ours = getattr(rushlight.nn, name)(*translate(arguments.args), **translate(arguments.kwargs))
-    state = {key: translate(value) for key, value in theirs.state_dict().items() if isinstance(value, torch.Tensor)}
+    state = {
+        key: translate(value)
+        for key, value in theirs.state_dict().items()
+        if isinstance(value, torch.Tensor)
+    }
     ours.load_state_dict(state)
     return ours, theirs
 
@@ -44,7 +48,9 @@ def _run_module(info: Any, given: Any, training: bool) -> None:
         kind = str(ground.dtype).removeprefix("torch.")
         ground.backward(torch.from_numpy(np.asarray(weight)).to(ground.dtype))
         results.backward(rushlight.from_numpy(np.asarray(weight)).to(getattr(rushlight, kind)))
-        for (key, a), (_, b) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+        for (key, a), (_, b) in zip(
+            ours.named_parameters(), theirs.named_parameters(), strict=True
+        ):
             compare(a.grad, b.grad, f"gradient of {key}")
     for (key, a), (_, b) in zip(ours.named_buffers(), theirs.named_buffers(), strict=True):
         compare(a, b, f"buffer {key}")
@@ -63,7 +69,9 @@ def run_module(info: Any, dtype: torch.dtype) -> tuple[int, list[str]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for training in modes:
-            inputs = info.module_inputs_func(info, device="cpu", dtype=dtype, requires_grad=True, training=training)
+            inputs = info.module_inputs_func(
+                info, device="cpu", dtype=dtype, requires_grad=True, training=training
+            )
             for given in inputs:
                 if given.forward_input is None:
                     continue
@@ -72,7 +80,9 @@ def run_module(info: Any, dtype: torch.dtype) -> tuple[int, list[str]]:
                     _run_module(info, given, training)
                 except Exception as error:
                     text = " ".join(str(error).split())
-                    failures.append(f"case {count} ({given.desc}): {type(error).__name__}: {text[:300]}")
+                    failures.append(
+                        f"case {count} ({given.desc}): {type(error).__name__}: {text[:300]}"
+                    )
     return count, failures
 
 
@@ -98,7 +108,9 @@ def run_optimizer(info: Any, dtype: torch.dtype, steps: int = 20) -> tuple[int, 
     return count, failures
 
 
-def _run_optimizer(name: str, theirs: Any, options: dict[str, Any], dtype: torch.dtype, steps: int) -> None:
+def _run_optimizer(
+    name: str, theirs: Any, options: dict[str, Any], dtype: torch.dtype, steps: int
+) -> None:
     random = np.random.default_rng(0)
     starts = [random.standard_normal(shape) for shape in ((4, 3), (3, 5))]
     there = [torch.nn.Parameter(torch.from_numpy(s).to(dtype)) for s in starts]
@@ -111,7 +123,11 @@ def _run_optimizer(name: str, theirs: Any, options: dict[str, Any], dtype: torch
                 grad = torch.from_numpy(random.standard_normal(tuple(q.shape))).to(dtype)
                 q.grad, p.grad = grad, translate(grad)
             if name == "LBFGS":
-                a.step(lambda: sum(((p * p).sum() for p in here), rushlight.zeros(()).to(here[0].dtype)))
+                a.step(
+                    lambda: sum(
+                        ((p * p).sum() for p in here), rushlight.zeros(()).to(here[0].dtype)
+                    )
+                )
                 b.step(lambda: sum(((p * p).sum() for p in there), torch.zeros((), dtype=dtype)))
             else:
                 a.step()

@@ -16,10 +16,29 @@ from rushlight.ops.declare import OPS
 from tests.oracle.translation import compare, translate
 
 #: Their results hold whatever was in memory: shape and dtype are compared.
-UNINITIALISED = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted", "resize_", "resize_as_"}
+UNINITIALISED = {
+    "empty",
+    "empty_like",
+    "new_empty",
+    "empty_strided",
+    "new_empty_strided",
+    "empty_permuted",
+    "resize_",
+    "resize_as_",
+}
 
 #: Their results are unique only up to signs (or phases).
-UP_TO_SIGN = {"svd", "linalg.svd", "qr", "linalg.qr", "linalg.eigh", "linalg.eig", "geqrf", "svd_lowrank", "pca_lowrank"}
+UP_TO_SIGN = {
+    "svd",
+    "linalg.svd",
+    "qr",
+    "linalg.qr",
+    "linalg.eigh",
+    "linalg.eig",
+    "geqrf",
+    "svd_lowrank",
+    "pca_lowrank",
+}
 
 #: Cases beyond this many of one op and dtype are sampled evenly.
 LIMIT = 60
@@ -76,7 +95,11 @@ def _tensors(value: Any, kind: Any) -> list[Any]:
         return [value]
     if isinstance(value, dict):
         value = list(value.values())
-    return [t for item in value for t in _tensors(item, kind)] if isinstance(value, (tuple, list)) else []
+    return (
+        [t for item in value for t in _tensors(item, kind)]
+        if isinstance(value, (tuple, list))
+        else []
+    )
 
 
 def run_sample(info: Any, sample: Any) -> None:

@@ -20,7 +20,9 @@ def test_module(info: Any) -> None:
         for dtype in (torch.float32, torch.float64):
             count, failures = run_module(info, dtype)
             assert count, "no case ran"
-            assert not failures, f"{dtype}: {len(failures)} of {count} cases fail: " + "\n".join(failures[:3])
+            assert not failures, f"{dtype}: {len(failures)} of {count} cases fail: " + "\n".join(
+                failures[:3]
+            )
 
 
 @pytest.mark.parametrize("info", optimizers(), ids=lambda info: info.optim_cls.__name__)
@@ -29,4 +31,6 @@ def test_optimizer(info: Any) -> None:
         for dtype in (torch.float32, torch.float64):
             count, failures = run_optimizer(info, dtype)
             assert count, "no case ran"
-            assert not failures, f"{dtype}: {len(failures)} of {count} cases fail: " + "\n".join(failures[:3])
+            assert not failures, f"{dtype}: {len(failures)} of {count} cases fail: " + "\n".join(
+                failures[:3]
+            )

@@ -25,4 +25,6 @@ def test_op(info: Any) -> None:
     with expected("op_db", key_of(info)):
         for dtype in dtypes_of(info):
             count, failures = run_op(info, dtype)
-            assert not failures, f"{dtype}: {len(failures)} of {count} cases fail: " + "\n".join(failures[:3])
+            assert not failures, f"{dtype}: {len(failures)} of {count} cases fail: " + "\n".join(
+                failures[:3]
+            )

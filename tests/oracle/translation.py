@@ -27,7 +27,9 @@ def array_of(tensor: torch.Tensor) -> np.ndarray:
 def translate(value: Any, requires_grad: bool = True) -> Any:
     """A torch value (tensor, dtype, device, ..., or a structure of these) as rushlight's."""
     if isinstance(value, torch.nn.Parameter):
-        return rushlight.nn.Parameter(rushlight.from_numpy(array_of(value)), requires_grad=value.requires_grad)
+        return rushlight.nn.Parameter(
+            rushlight.from_numpy(array_of(value)), requires_grad=value.requires_grad
+        )
     if isinstance(value, torch.Tensor):
         made = rushlight.Tensor.__new__(rushlight.Tensor)
         made._array = np.asarray(array_of(value))
@@ -60,15 +62,25 @@ def translate_module(module: torch.nn.Module) -> Any:
     return getattr(rushlight.nn, type(module).__name__)()
 
 
-def compare(found: Any, wanted: Any, where: str, *, values: bool = True, magnitudes: bool = False) -> None:
+def compare(
+    found: Any, wanted: Any, where: str, *, values: bool = True, magnitudes: bool = False
+) -> None:
     """AssertionError where results differ in structure, dtype, shape or elements."""
     if isinstance(wanted, torch.Tensor):
-        assert isinstance(found, rushlight.Tensor), f"{where}: a tensor is wanted, {type(found).__name__} was given"
+        assert isinstance(found, rushlight.Tensor), (
+            f"{where}: a tensor is wanted, {type(found).__name__} was given"
+        )
         array = found._array
-        assert tuple(array.shape) == tuple(wanted.shape), f"{where}: shape {array.shape}, wanted {tuple(wanted.shape)}"
-        assert str(found.dtype) == str(wanted.dtype), f"{where}: {found.dtype}, wanted {wanted.dtype}"
+        assert tuple(array.shape) == tuple(wanted.shape), (
+            f"{where}: shape {array.shape}, wanted {tuple(wanted.shape)}"
+        )
+        assert str(found.dtype) == str(wanted.dtype), (
+            f"{where}: {found.dtype}, wanted {wanted.dtype}"
+        )
         if values:
-            _compare_elements(array, array_of(wanted), str(found.dtype).removeprefix("torch."), where, magnitudes)
+            _compare_elements(
+                array, array_of(wanted), str(found.dtype).removeprefix("torch."), where, magnitudes
+            )
     elif isinstance(wanted, (tuple, list)):
         assert len(found) == len(wanted), f"{where}: {len(found)} results, wanted {len(wanted)}"
         for i, (f, w) in enumerate(zip(found, wanted, strict=True)):
@@ -89,6 +101,8 @@ def _compare_elements(found: Any, wanted: Any, dtype: str, where: str, magnitude
         if magnitudes:
             found, wanted = np.abs(found), np.abs(wanted)
         scale = np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0)
-        np.testing.assert_allclose(found, wanted, rtol=rtol, atol=atol * max(1.0, scale), err_msg=where)
+        np.testing.assert_allclose(
+            found, wanted, rtol=rtol, atol=atol * max(1.0, scale), err_msg=where
+        )
     else:
         np.testing.assert_array_equal(found, wanted, err_msg=where)

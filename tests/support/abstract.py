@@ -19,14 +19,24 @@ class Abstract:
 
     def __init__(self, array: np.ndarray[Any, Any]) -> None:
         self._hidden = array
-        self.shape, self.dtype, self.ndim, self.size = array.shape, array.dtype, array.ndim, array.size
+        self.shape, self.dtype, self.ndim, self.size = (
+            array.shape,
+            array.dtype,
+            array.ndim,
+            array.size,
+        )
 
 
 def _reflected(function: Any) -> Any:
     return lambda self, other: function(other, self)
 
 
-for _name, _function in {"add": elementwise.add, "sub": elementwise.sub, "mul": elementwise.mul, "truediv": elementwise.div}.items():
+for _name, _function in {
+    "add": elementwise.add,
+    "sub": elementwise.sub,
+    "mul": elementwise.mul,
+    "truediv": elementwise.div,
+}.items():
     setattr(Abstract, f"__{_name}__", _function)
     setattr(Abstract, f"__r{_name}__", _reflected(_function))
 Abstract.__neg__ = elementwise.neg  # type: ignore[attr-defined]
@@ -43,7 +53,9 @@ class CheckingRecorder:
         self.calls.append(primitive.name)
         for operand in operands:
             if isinstance(operand, np.ndarray) and operand.ndim:
-                raise AssertionError(f"{primitive.name}: a concrete array {operand.shape} among traced operands")
+                raise AssertionError(
+                    f"{primitive.name}: a concrete array {operand.shape} among traced operands"
+                )
         hash(primitive.record(params))
         promised = primitive.rule(*operands, **params)
         arrays = [o._hidden if isinstance(o, Abstract) else o for o in operands]
@@ -62,7 +74,9 @@ class CheckingRecorder:
 
     def draw(self, stream: Any, generator: Any, arguments: tuple[Any, ...]) -> Any:
         self.calls.append(stream.__name__)
-        return Abstract(stream(generator, *(a._hidden if isinstance(a, Abstract) else a for a in arguments)))
+        return Abstract(
+            stream(generator, *(a._hidden if isinstance(a, Abstract) else a for a in arguments))
+        )
 
     def write(self, tensor: Any, value: Any) -> None:
         self.writes += 1

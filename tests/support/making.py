@@ -29,7 +29,12 @@ class Make:
         self.random = np.random.default_rng(seed)
 
     def __call__(
-        self, *shape: Any, dtype: Any = None, low: float = -2, high: float = 2, kind: str = "uniform"
+        self,
+        *shape: Any,
+        dtype: Any = None,
+        low: float = -2,
+        high: float = 2,
+        kind: str = "uniform",
     ) -> Any:
         """Uniform elements between `low` and `high`; `kind="distinct"` keeps them apart."""
         size = _shape(shape)
@@ -39,7 +44,12 @@ class Make:
         if not (dtype.is_floating_point or dtype.is_complex):
             if dtype is rushlight.bool:
                 return self.bools(*size)
-            return self.ints(*size, low=max(int(low), 0) if not dtype.is_signed else int(low), high=int(high), dtype=dtype)
+            return self.ints(
+                *size,
+                low=max(int(low), 0) if not dtype.is_signed else int(low),
+                high=int(high),
+                dtype=dtype,
+            )
         values = self.random.uniform(low, high, size)
         if dtype.is_complex:
             values = values + 1j * self.random.uniform(low, high, size)
@@ -47,7 +57,9 @@ class Make:
 
     def ints(self, *shape: Any, low: int = 0, high: int = 10, dtype: Any = None) -> Any:
         """Integers in [low, high)."""
-        return self.tensor(self.random.integers(low, max(high, low + 1), _shape(shape)), dtype or rushlight.int64)
+        return self.tensor(
+            self.random.integers(low, max(high, low + 1), _shape(shape)), dtype or rushlight.int64
+        )
 
     def bools(self, *shape: Any) -> Any:
         """Truth values, half and half."""

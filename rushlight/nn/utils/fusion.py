@@ -55,7 +55,14 @@ def fuse_conv_bn_eval(conv: C, bn: Module, transpose: bool = False) -> C:
     fused: Any = copy.deepcopy(conv)
     norm: Any = bn
     fused.weight, fused.bias = fuse_conv_bn_weights(
-        fused.weight, fused.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias, transpose
+        fused.weight,
+        fused.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+        transpose,
     )
     return fused  # type: ignore[no-any-return]
 
@@ -84,7 +91,13 @@ def fuse_linear_bn_eval(linear: C, bn: Module) -> C:
             f"{fused.out_features} and {norm.num_features}"
         )
     fused.weight, fused.bias = fuse_linear_bn_weights(
-        fused.weight, fused.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        fused.weight,
+        fused.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
     )
     return fused  # type: ignore[no-any-return]
 

@@ -44,7 +44,9 @@ def weight_norm(module: M, name: str = "weight", dim: int | None = 0) -> M:
     )
     for hook in module._forward_pre_hooks.values():  # type: ignore[attr-defined]
         if isinstance(hook, WeightNorm) and hook.name == name:
-            raise RuntimeError(f"Cannot register two weight_norm hooks on the same parameter {name}")
+            raise RuntimeError(
+                f"Cannot register two weight_norm hooks on the same parameter {name}"
+            )
     hook = WeightNorm(name, dim)
     weight: Any = getattr(module, name)
     del module._parameters[name]
@@ -129,7 +131,9 @@ def spectral_norm(
         dim = 1 if isinstance(module, (ConvTranspose1d, ConvTranspose2d, ConvTranspose3d)) else 0
     for hook in module._forward_pre_hooks.values():  # type: ignore[attr-defined]
         if isinstance(hook, SpectralNorm) and hook.name == name:
-            raise RuntimeError(f"Cannot register two spectral_norm hooks on the same parameter {name}")
+            raise RuntimeError(
+                f"Cannot register two spectral_norm hooks on the same parameter {name}"
+            )
     hook = SpectralNorm(name, n_power_iterations, dim, eps)
     weight: Any = module._parameters[name]
     if weight is None:

@@ -53,9 +53,7 @@ class ParametrizationList(ModuleList):
     original: Tensor
     unsafe: bool
 
-    def __init__(
-        self, modules: Sequence[Module], original: Tensor, unsafe: bool = False
-    ) -> None:
+    def __init__(self, modules: Sequence[Module], original: Tensor, unsafe: bool = False) -> None:
         if len(modules) == 0:
             raise ValueError("ParametrizationList requires one or more modules.")
         super().__init__(modules)
@@ -83,7 +81,8 @@ class ParametrizationList(ModuleList):
                 )
             if isinstance(original, Parameter):
                 self.register_parameter(
-                    name, original if part is original else _as_member(part, original)  # type: ignore[arg-type]
+                    name,
+                    original if part is original else _as_member(part, original),  # type: ignore[arg-type]
                 )
             else:
                 self.register_buffer(name, part)
@@ -98,7 +97,9 @@ class ParametrizationList(ModuleList):
     def _check(self, original: Tensor) -> None:
         result = self()
         if not isinstance(result, Tensor):
-            raise ValueError(f"A parametrization must return a tensor. Got {type(result).__name__}.")
+            raise ValueError(
+                f"A parametrization must return a tensor. Got {type(result).__name__}."
+            )
         if result.dtype != original.dtype:
             raise ValueError(
                 "Registering a parametrization may not change the dtype of the tensor, unless the `unsafe` flag is "
@@ -121,9 +122,15 @@ class ParametrizationList(ModuleList):
                     )
                 source = module.right_inverse(source)
             if self.is_tensor and not isinstance(source, Tensor):
-                raise ValueError(f"`right_inverse` should return a tensor. Got {type(source).__name__}")
-            if not self.is_tensor and (not isinstance(source, Sequence) or len(source) != self.ntensors):
-                raise ValueError(f"'right_inverse' must return a sequence of {self.ntensors} tensors.")
+                raise ValueError(
+                    f"`right_inverse` should return a tensor. Got {type(source).__name__}"
+                )
+            if not self.is_tensor and (
+                not isinstance(source, Sequence) or len(source) != self.ntensors
+            ):
+                raise ValueError(
+                    f"'right_inverse' must return a sequence of {self.ntensors} tensors."
+                )
             for name, part in self._names(source):
                 own = getattr(self, name)
                 if part.dtype != own.dtype:
@@ -197,7 +204,9 @@ def register_parametrization(
         if not unsafe:
             after = parametrization(before)
             if not isinstance(after, Tensor):
-                raise ValueError(f"A parametrization must return a tensor. Got {type(after).__name__}.")
+                raise ValueError(
+                    f"A parametrization must return a tensor. Got {type(after).__name__}."
+                )
             if after.shape != before.shape or after.dtype != before.dtype:
                 raise ValueError(
                     "Registering a parametrization may not change the shape or dtype of the tensor, unless the "

@@ -42,7 +42,9 @@ class PackedSequence(PackedSequence_):
     ) -> PackedSequence:
         if batch_sizes is None:  # made from (data, batch_sizes)
             if not isinstance(data, (list, tuple)) or len(data) != 2:
-                raise AssertionError("PackedSequence needs batch_sizes, or a pair of data and batch_sizes")
+                raise AssertionError(
+                    "PackedSequence needs batch_sizes, or a pair of data and batch_sizes"
+                )
             data, batch_sizes = data
         if unsorted_indices is None:
             unsorted_indices = invert_permutation(sorted_indices)
@@ -144,7 +146,9 @@ def pack_padded_sequence(
 
     >>> import rushlight
     >>> from rushlight.nn.utils import rnn
-    >>> packed = rnn.pack_padded_sequence(rushlight.tensor([[1, 2], [3, 0]]), [2, 1], batch_first=True)
+    >>> packed = rnn.pack_padded_sequence(
+    ...     rushlight.tensor([[1, 2], [3, 0]]), [2, 1], batch_first=True
+    ... )
     >>> packed.data, packed.batch_sizes
     (tensor([1, 3, 2]), tensor([2, 1]))
     """

@@ -22,9 +22,7 @@ def _members(module: Module) -> dict[str, tuple[dict[str, Any], str]]:
     return found
 
 
-def _tied(
-    members: dict[str, tuple[dict[str, Any], str]], given: dict[str, Any]
-) -> dict[str, Any]:
+def _tied(members: dict[str, tuple[dict[str, Any], str]], given: dict[str, Any]) -> dict[str, Any]:
     """`given`, with its values also under the other names of tensors that the module shares."""
     groups: dict[int, list[str]] = {}
     for path, (holder, name) in members.items():
@@ -121,7 +119,9 @@ def stack_module_state(models: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     if len(models) == 0:
         raise RuntimeError("stack_module_state: Expected at least one model, got 0.")
     if not (all(m.training for m in models) or not any(m.training for m in models)):
-        raise RuntimeError("stack_module_state: Expected all models to have the same training/eval mode.")
+        raise RuntimeError(
+            "stack_module_state: Expected all models to have the same training/eval mode."
+        )
     if any(type(m) is not type(models[0]) for m in models):
         raise RuntimeError("stack_module_state: Expected all models to be of the same class.")
 
