@@ -179,7 +179,7 @@ def op(body: Callable[..., Any]) -> Any:
 
 @op
 def add(a: Any, b: Any) -> Any:
-    """a + b, broadcast."""
+    """A + b, broadcast."""
     return p_add(a, b)
 
 
@@ -190,7 +190,7 @@ def _(grad: Tensor, out: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 @op
 def mul(a: Any, b: Any) -> Any:
-    """a * b, broadcast."""
+    """A * b, broadcast."""
     return p_mul(a, b)
 
 
@@ -201,7 +201,7 @@ def _(grad: Tensor, out: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 @op
 def exp(x: Any) -> Any:
-    """e to the power of x."""
+    """E to the power of x."""
     return p_exp(x)
 
 
@@ -223,7 +223,7 @@ def _(grad: Tensor, out: Tensor, x: Tensor) -> tuple[Tensor]:
 
 @op
 def power(x: Any, to: float) -> Any:
-    """x to a fixed power."""
+    """X to a fixed power."""
     return p_power(x, to=to)
 
 
@@ -234,7 +234,7 @@ def _(grad: Tensor, out: Tensor, x: Tensor, to: float) -> tuple[Tensor]:
 
 @op
 def relu(x: Any) -> Any:
-    """x where it is positive, else zero."""
+    """X where it is positive, else zero."""
     return p_mul(x, p_greater(x, 0.0))
 
 

@@ -275,7 +275,7 @@ def package_stub() -> str:
 
 def functional_stub() -> str:
     """The stub of rushlight/nn/functional.py."""
-    import rushlight.nn.functional as functional
+    from rushlight.nn import functional
 
     lines = [
         HEAD

@@ -40,7 +40,11 @@ def main() -> int:
     failing = 0
 
     def chosen(name: str) -> bool:
-        return not options.names or name in options.names or name.split("/")[0] in options.names
+        return (
+            not options.names
+            or name in options.names
+            or name.split("/", maxsplit=1)[0] in options.names
+        )
 
     def report(name: str, results: list[tuple[int, list[str]]]) -> bool:
         failures = [f for _, found in results for f in found]

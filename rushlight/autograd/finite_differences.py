@@ -133,7 +133,7 @@ def _analytic(output: Tensor, inputs: Sequence[Tensor], retain: bool = True) -> 
 
 
 def _real_rows(jacobian: np.ndarray, complex_output: bool) -> np.ndarray:
-    """d Re(out) over d Im(out), as backward with the seeds 1 and 1j gives them."""
+    """D Re(out) over d Im(out), as backward with the seeds 1 and 1j gives them."""
     return np.concatenate([jacobian.real, jacobian.imag]) if complex_output else jacobian.real
 
 

@@ -295,7 +295,7 @@ def _attach(
             (
                 i
                 for i, o in enumerate(outputs)
-                if o is saved or originals[i] is saved and o in tensors
+                if o is saved or (originals[i] is saved and o in tensors)
             ),
             -1,
         )

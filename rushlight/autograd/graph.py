@@ -13,8 +13,14 @@ from rushlight.tensor.storage import note_write
 from rushlight.tensor.tensor import Tensor
 
 __all__ = [
-    "GradientEdge", "Node", "get_gradient_edge", "increment_version", "register_multi_grad_hook", "save_on_cpu",
-    "saved_tensors_hooks", "backward",
+    "GradientEdge",
+    "Node",
+    "backward",
+    "get_gradient_edge",
+    "increment_version",
+    "register_multi_grad_hook",
+    "save_on_cpu",
+    "saved_tensors_hooks",
 ]  # fmt: skip
 
 

@@ -29,8 +29,18 @@ class Node:
     """One recorded call. Subclasses say how gradients pass through it."""
 
     __slots__ = (
-        "__weakref__", "edges", "metadata_", "number", "outputs", "post_hooks", "pre_hooks", "released", "scope",
-        "site", "tensor_hooks", "retained",
+        "__weakref__",
+        "edges",
+        "metadata_",
+        "number",
+        "outputs",
+        "post_hooks",
+        "pre_hooks",
+        "released",
+        "retained",
+        "scope",
+        "site",
+        "tensor_hooks",
     )  # fmt: skip
 
     def __init__(self, edges: tuple[Edge, ...]) -> None:

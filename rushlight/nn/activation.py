@@ -360,7 +360,7 @@ class Softplus(Module):
         return F.softplus(input, self.beta, self.threshold)
 
     def extra_repr(self) -> str:
-        """beta and threshold."""
+        """Beta and threshold."""
         return f"beta={self.beta}, threshold={self.threshold}"
 
 

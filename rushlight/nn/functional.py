@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rushlight.nn.attention_forward import multi_head_attention_forward
 from rushlight.ops.public import namespace
 
 globals().update(namespace("nn.functional"))

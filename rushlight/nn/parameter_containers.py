@@ -169,7 +169,7 @@ class ParameterDict(Module):
 
     def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
         """A new dict with these keys, each with `default`."""
-        return ParameterDict({k: default for k in keys})
+        return ParameterDict(dict.fromkeys(keys, default))
 
     def keys(self) -> KeysView[str]:
         """The keys."""

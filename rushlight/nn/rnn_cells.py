@@ -33,13 +33,13 @@ State = tuple[Any, ...]
 
 
 def rnn_step(x: Any, state: State, w: Weights, nonlinearity: str = "tanh") -> State:
-    """h of the next step; `x` is the input's product with weight_ih."""
+    """H of the next step; `x` is the input's product with weight_ih."""
     z = x + F.linear(state[0], w.hh, w.bias_hh)
     return (z.tanh() if nonlinearity == "tanh" else z.relu(),)
 
 
 def gru_step(x: Any, state: State, w: Weights) -> State:
-    """h of the next step."""
+    """H of the next step."""
     (h,) = state
     size = h.size(-1)
     own = F.linear(h, w.hh, w.bias_hh)
@@ -50,7 +50,7 @@ def gru_step(x: Any, state: State, w: Weights) -> State:
 
 
 def lstm_step(x: Any, state: State, w: Weights) -> State:
-    """h and c of the next step."""
+    """H and c of the next step."""
     h, c = state
     i, f, g, o = (x + F.linear(h, w.hh, w.bias_hh)).chunk(4, -1)
     c = f.sigmoid() * c + i.sigmoid() * g.tanh()

@@ -126,7 +126,7 @@ def leaky_relu_values_samples(make: Any) -> Iterator[Any]:
 
 @op(module="nn.functional", composite=True)
 def leaky_relu(input: Array, negative_slope: float = 0.01, inplace: bool = False) -> Array:
-    """x where it is positive, else negative_slope * x."""
+    """X where it is positive, else negative_slope * x."""
     return _wants_inplace(leaky_relu_values, input, inplace, negative_slope)
 
 
@@ -155,7 +155,7 @@ def elu_values_samples(make: Any) -> Iterator[Any]:
 
 @op(module="nn.functional", composite=True)
 def elu(input: Array, alpha: float = 1.0, inplace: bool = False) -> Array:
-    """x where it is positive, else alpha * (exp(x) - 1) (Clevert and others, 2015)."""
+    """X where it is positive, else alpha * (exp(x) - 1) (Clevert and others, 2015)."""
     return _wants_inplace(elu_values, input, inplace, alpha)
 
 
@@ -247,7 +247,7 @@ def silu_values_samples(make: Any) -> Iterator[Any]:
 
 @op(module="nn.functional", composite=True)
 def silu(input: Array, inplace: bool = False) -> Array:
-    """x * sigmoid(x) (Elfwing and others, 2017)."""
+    """X * sigmoid(x) (Elfwing and others, 2017)."""
     return _wants_inplace(silu_values, input, inplace)
 
 
@@ -276,7 +276,7 @@ def mish_values_samples(make: Any) -> Iterator[Any]:
 
 @op(module="nn.functional", composite=True)
 def mish(input: Array, inplace: bool = False) -> Array:
-    """x * tanh(softplus(x)) (Misra, 2019)."""
+    """X * tanh(softplus(x)) (Misra, 2019)."""
     return _wants_inplace(mish_values, input, inplace)
 
 
@@ -309,7 +309,7 @@ def hardtanh_values_samples(make: Any) -> Iterator[Any]:
 def hardtanh(
     input: Array, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Array:
-    """x kept in [min_val, max_val]."""
+    """X kept in [min_val, max_val]."""
     return _wants_inplace(hardtanh_values, input, inplace, min_val, max_val)
 
 
@@ -367,7 +367,7 @@ def hardswish_values_samples(make: Any) -> Iterator[Any]:
 
 @op(module="nn.functional", composite=True)
 def hardswish(input: Array, inplace: bool = False) -> Array:
-    """x * hardsigmoid(x) (Howard and others, 2019)."""
+    """X * hardsigmoid(x) (Howard and others, 2019)."""
     return _wants_inplace(hardswish_values, input, inplace)
 
 
@@ -396,7 +396,7 @@ def threshold_values_samples(make: Any) -> Iterator[Any]:
 def threshold(
     input: Array, threshold: float = 0.0, value: float = 0.0, inplace: bool = False
 ) -> Array:
-    """x where it is above `threshold`, else `value`."""
+    """X where it is above `threshold`, else `value`."""
     return _wants_inplace(threshold_values, input, inplace, threshold, value)
 
 
@@ -405,7 +405,7 @@ threshold.samples(threshold_values_samples)
 
 @op(module="nn.functional", differentiable=True)
 def gelu(input: Array, *, approximate: str = "none") -> Array:
-    """x * Phi(x) with the normal distribution's Phi, or its "tanh" approximation (Hendrycks and Gimpel, 2016)."""
+    """X * Phi(x) with the normal distribution's Phi, or its "tanh" approximation (Hendrycks and Gimpel, 2016)."""
     _floating("gelu", input)
     if approximate == "none":
         return p.mul(input, _scaled(p.add(special.erf(_scaled(input, math.sqrt(0.5))), 1), 0.5))
@@ -471,7 +471,7 @@ def logsigmoid_gradient(grad: Array, input: Array) -> Array:
 
 @op(module="nn.functional")
 def softsign(input: Array) -> Array:
-    """x / (1 + |x|)."""
+    """X / (1 + |x|)."""
     return p.div(input, p.add(p.absolute(input), 1))
 
 
@@ -483,7 +483,7 @@ def softsign_gradient(grad: Array, input: Array) -> Array:
 
 @op(module="nn.functional")
 def tanhshrink(input: Array) -> Array:
-    """x - tanh(x)."""
+    """X - tanh(x)."""
     return p.sub(input, p.tanh(input))
 
 
@@ -499,7 +499,7 @@ for _call in (logsigmoid, softsign, tanhshrink):
 
 @op(aliases=("nn.functional.hardshrink",), method=True)
 def hardshrink(input: Array, lambd: float = 0.5) -> Array:
-    """x where |x| > lambd, else 0."""
+    """X where |x| > lambd, else 0."""
     inside = p.less_equal(p.absolute(input), promote(input, float(lambd))[1])
     return s.select(inside, s.full(0, shape=(), dtype=input.dtype), input)
 
@@ -511,7 +511,7 @@ def hardshrink_gradient(grad: Array, input: Array, lambd: float) -> Array:
 
 @op(module="nn.functional")
 def softshrink(input: Array, lambd: float = 0.5) -> Array:
-    """x moved towards 0 by lambd, and 0 where |x| <= lambd."""
+    """X moved towards 0 by lambd, and 0 where |x| <= lambd."""
     if lambd < 0:
         raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd}.")
     bound = promote(input, float(lambd))[1]
@@ -549,7 +549,7 @@ def _channel_shape(input: Any, count: int) -> tuple[int, ...]:
 
 @op(method=True, aliases=("nn.functional.prelu",))
 def prelu(input: Array, weight: Array) -> Array:
-    """x where it is positive, else weight * x; `weight` has one element, or one for each channel (dimension 1)."""
+    """X where it is positive, else weight * x; `weight` has one element, or one for each channel (dimension 1)."""
     if weight.ndim > 1:
         raise RuntimeError(
             f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}"
@@ -581,7 +581,7 @@ def prelu_samples(make: Any) -> Iterator[Any]:
 
 @op(module="nn.functional", composite=True)
 def glu(input: Array, dim: int = -1) -> Array:
-    """a * sigmoid(b), where a and b are the halves of `input` along `dim` (Dauphin and others, 2016)."""
+    """A * sigmoid(b), where a and b are the halves of `input` along `dim` (Dauphin and others, 2016)."""
     if not len(input.shape):
         raise RuntimeError("glu does not support scalars because halving size must be even")
     size = tuple(input.shape)[dimension(dim, len(input.shape))]

@@ -191,7 +191,7 @@ def clamp_numbers(input: Array, min: Any, max: Any) -> Array:
     """`clamp` between numbers; None is no bound."""
     if input.dtype in COMPLEX:
         raise RuntimeError("clamp is not supported for complex types")
-    if min is not None and min != min or max is not None and max != max:
+    if (min is not None and min != min) or (max is not None and max != max):
         return full(float("nan"), shape=input.shape, dtype=input.dtype)
     if min is not None:
         input, low = promote(input, min)

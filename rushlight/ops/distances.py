@@ -10,8 +10,8 @@ from rushlight.core.sites import warn_user
 from rushlight.ops.activations import logsigmoid, relu
 from rushlight.ops.comparison import clamp, minimum
 from rushlight.ops.declare import Array, Bad, Sample, op
-from rushlight.ops.losses import chosen_reduction, nll_values, reduced, target_weights
 from rushlight.ops.joining import stack
+from rushlight.ops.losses import chosen_reduction, nll_values, reduced, target_weights
 from rushlight.ops.pointwise import abs, sqrt
 from rushlight.ops.products import pairwise_distance
 from rushlight.ops.reduction import sum

@@ -13,8 +13,8 @@ from rushlight.ops.arithmetic import in_dtype
 from rushlight.ops.declare import Array, Bad, Operand, Sample, op
 from rushlight.ops.indexing import index_arguments, index_written, indexed
 from rushlight.ops.joining import stack
-from rushlight.ops.operands import number, promote, to
 from rushlight.ops.norms import vector_norm
+from rushlight.ops.operands import number, promote, to
 from rushlight.ops.reduction import mean, sum
 from rushlight.ops.selection import choose
 from rushlight.ops.shape import expand, to_shape, unsqueeze

@@ -8,10 +8,10 @@ from typing import Any
 
 from rushlight.core.dtypes import FLOATING, INTEGRAL
 from rushlight.core.sites import warn_user
+from rushlight.ops.activations import logsigmoid
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.operands import promote
 from rushlight.ops.pointwise import exp, log, xlogy
-from rushlight.ops.activations import logsigmoid
 from rushlight.ops.reduction import mean, sum
 from rushlight.ops.selection import choose
 from rushlight.ops.shape import to_shape, unsqueeze
@@ -379,7 +379,7 @@ def kl_div(
     reduction: str = "mean",
     log_target: bool = False,
 ) -> Array:
-    """target * (log target - input) for log probabilities `input`; reduction "batchmean" divides the sum by the batch."""
+    """Target * (log target - input) for log probabilities `input`; reduction "batchmean" divides the sum by the batch."""
     if size_average is not None or reduce is not None:
         reduction = chosen_reduction(size_average, reduce, reduction)
     losses = (

@@ -11,10 +11,10 @@ from rushlight.core.dtypes import FLOAT32, HALF
 from rushlight.ops.arithmetic import add, addcmul, in_dtype, mul
 from rushlight.ops.comparison import clamp
 from rushlight.ops.declare import Array, Bad, Sample, op
+from rushlight.ops.norms import vector_norm
 from rushlight.ops.operands import promote, to
 from rushlight.ops.pointwise import rsqrt
 from rushlight.ops.pooling import avg_pool2d
-from rushlight.ops.norms import vector_norm
 from rushlight.ops.reduction import mean, sum
 from rushlight.ops.resampling import padded
 from rushlight.ops.shape import expand, to_shape
@@ -140,7 +140,7 @@ def _cast_like(x: Any, like: Any) -> Any:
 
 
 def _moved(running: Any, found: Any, momentum: float) -> None:
-    """running = (1 - momentum) * running + momentum * found, in place."""
+    """Running = (1 - momentum) * running + momentum * found, in place."""
     mul.inplace(running, 1 - momentum)
     add.inplace(running, found, alpha=momentum)
 
@@ -236,7 +236,7 @@ def layer_norm_samples(make: Any) -> Iterator[Any]:
 def rms_norm(
     input: Array, normalized_shape: Any, weight: Any = None, eps: float | None = None
 ) -> Array:
-    """x / sqrt(mean(x^2) + eps) over the last dimensions, then `weight` (Zhang and Sennrich, 2019)."""
+    """X / sqrt(mean(x^2) + eps) over the last dimensions, then `weight` (Zhang and Sennrich, 2019)."""
     axes = _last_axes("rms_norm", input, normalized_shape, weight=weight)
     if eps is None:
         from rushlight.core.dtypes import finfo, of_numpy
@@ -285,7 +285,7 @@ def group_norm_samples(make: Any) -> Iterator[Any]:
 def local_response_norm(
     input: Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Array:
-    """x / (k + alpha * mean of squares of `size` neighbouring channels)^beta (Krizhevsky and others, 2012)."""
+    """X / (k + alpha * mean of squares of `size` neighbouring channels)^beta (Krizhevsky and others, 2012)."""
     shape = tuple(input.shape)
     if len(shape) < 3:
         raise ValueError(

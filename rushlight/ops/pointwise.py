@@ -579,7 +579,7 @@ logaddexp2.samples(binary_samples(numbers=False))
 
 @op(method=True, inplace=True, aliases=("special.xlogy",))
 def xlogy(input: Operand, other: Operand) -> Array:
-    """input * log(other), and 0 where input is 0 (NaN where other is NaN)."""
+    """Input * log(other), and 0 where input is 0 (NaN where other is NaN)."""
     a, b = promote_to_float(input, other)
     dtype = getattr(a, "dtype", None) or b.dtype
     a, b = (x if hasattr(x, "dtype") else full(x, shape=(), dtype=dtype) for x in (a, b))
@@ -635,7 +635,7 @@ nextafter.samples(binary_samples(numbers=False))
 
 @op(method=True, inplace=True)
 def ldexp(input: Array, other: Array) -> Array:
-    """input * 2^other."""
+    """Input * 2^other."""
     a, b = promote_to_float(input, other)
     return p.mul(a, p.exp2(b))
 

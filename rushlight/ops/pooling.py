@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from itertools import product
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 from rushlight.core.dtypes import INT64
+from rushlight.ops.activations import relu
 from rushlight.ops.convolution import sizes
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.extremes import max_along
-from rushlight.ops.positions import pick, place
 from rushlight.ops.joining import cat, stack
 from rushlight.ops.pointwise import sign
+from rushlight.ops.positions import pick, place
 from rushlight.ops.reduction import mean
-from rushlight.ops.activations import relu
 from rushlight.ops.shape import flatten, narrow, to_shape
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import pooling as w

@@ -9,7 +9,6 @@ from rushlight.core import shapes
 from rushlight.ops.comparison import clamp
 from rushlight.ops.complex_numbers import conjugate, is_complex_dtype
 from rushlight.ops.declare import Array, Bad, Sample, op
-from rushlight.ops.turning import roll
 from rushlight.ops.norms import vector_norm
 from rushlight.ops.operands import promote
 from rushlight.ops.reduction import sum
@@ -24,6 +23,7 @@ from rushlight.ops.shape import (
     transpose,
     unsqueeze,
 )
+from rushlight.ops.turning import roll
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import structural as s
 from rushlight.primitives.contraction import contract
@@ -290,7 +290,7 @@ def matmul_samples(make: Any) -> Iterator[Any]:
 
 @op(function=False, operators=("__rmatmul__",), composite=True)
 def rmatmul(input: Array, other: Array) -> Array:
-    """other @ input."""
+    """Other @ input."""
     return matmul(other, input)
 
 
@@ -686,7 +686,7 @@ def _labels(equation: str, operands: list[Any]) -> tuple[list[list[int]], list[i
 
 
 def _listed_labels(args: tuple[Any, ...]) -> tuple[list[Any], list[list[int]], list[int] | None]:
-    """einsum's other form: tensor, [0, 1], tensor, [1, 2], ..., [0, 2]."""
+    """Einsum's other form: tensor, [0, 1], tensor, [1, 2], ..., [0, 2]."""
     operands, labels = list(args[: len(args) // 2 * 2 : 2]), [list(x) for x in args[1::2]]
     return operands, labels, list(args[-1]) if len(args) % 2 else None
 

@@ -116,7 +116,7 @@ class OpNode(Node):
         self.work: list[tuple[Formula, list[Any]]] = []
 
     def name(self) -> str:
-        """torch's name of the node, such as AddBackward0."""
+        """Torch's name of the node, such as AddBackward0."""
         name = self.op.node_name
         return name if isinstance(name, str) else name(self)  # type: ignore[no-any-return]
 
@@ -333,7 +333,7 @@ class ViewNode(Node):
         self.shape, self.dtype = source._array.shape, source._array.dtype
 
     def name(self) -> str:
-        """torch's name of the node, such as ViewBackward0."""
+        """Torch's name of the node, such as ViewBackward0."""
         return self.label
 
     def apply(self, grads: list[Any], create_graph: bool) -> Sequence[Any]:
@@ -356,7 +356,7 @@ class _ViewsNode(Node):
         self.shape, self.dtype = source._array.shape, source._array.dtype
 
     def name(self) -> str:
-        """torch's name of the node, such as SplitBackward0."""
+        """Torch's name of the node, such as SplitBackward0."""
         return self.label
 
     def apply(self, grads: list[Any], create_graph: bool) -> Sequence[Any]:
@@ -534,7 +534,7 @@ _TYPE_NAMES = {
 
 
 def type_name(array_dtype: Any) -> str:
-    """torch's word for a dtype in messages: 'Float', 'Long'."""
+    """Torch's word for a dtype in messages: 'Float', 'Long'."""
     return _TYPE_NAMES[of_numpy(array_dtype).name]
 
 

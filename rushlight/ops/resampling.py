@@ -183,7 +183,6 @@ def _cubic(size: int, target: int, align: bool, scale: float | None) -> Taps:
 @op(function=False)
 def weighted_taps(input: Array, taps: Any, dim: int) -> Array:
     """The sum over taps of the elements at the tap's places along `dim` times its weights."""
-
     total = None
     for places, weights in taps:
         part = take_listed.op.body(input, places, dim)
@@ -202,7 +201,6 @@ def weighted_taps_gradient(grad: Array, input_shape: Any, taps: Any, dim: int) -
 @op(function=False)
 def weighted_taps_adjoint(input: Array, taps: Any, dim: int, size: int) -> Array:
     """The adjoint of `weighted_taps`."""
-
     total = None
     for places, weights in taps:
         part = input

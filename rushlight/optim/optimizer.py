@@ -9,7 +9,6 @@ so that what all share (groups, hooks, closures, state dicts, maximize) stands h
 
 from __future__ import annotations
 
-
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable

@@ -105,7 +105,7 @@ class Primitive:
         if self._record is None:
             from collections import namedtuple
 
-            self._record = namedtuple(self.name, self.params)  # type: ignore[misc]  # noqa: PYI024
+            self._record = namedtuple(self.name, self.params)  # type: ignore[misc]
         return self._record(**params)
 
 
