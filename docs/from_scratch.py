@@ -374,7 +374,10 @@ def compile(step: Callable[..., Tensor], state: list[Tensor]) -> Callable[..., n
     def trace(*inputs: Tensor) -> tuple[Program, list[int], list[int], list[int], int]:
         global recorder
         program, kept = Program(), [t.array for t in state]
-        enter = lambda t: Tensor(Abstract(next(program.places), t.shape))
+
+        def enter(t):
+            return Tensor(Abstract(next(program.places), t.shape))
+
         arguments = [enter(t) for t in inputs]
         for t in state:
             t.array = Abstract(next(program.places), t.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,7 +65,7 @@ def where_method_samples(make: Any) -> Iterator[Any]:
 
 
 def _check_index(name: str, x: Any, index: Any, axis: int, source: Any = None) -> None:
-    if index.dtype not in INTEGRAL or index.dtype == BOOL or index.dtype == UINT8:
+    if index.dtype not in INTEGRAL or index.dtype in (BOOL, UINT8):
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
     rank = max(1, x.ndim)
     if max(1, index.ndim) != rank and index.size:
@@ -549,7 +550,10 @@ def take_along_dim(input: Array, indices: Array, dim: int | None = None) -> Arra
             f"torch.take_along_dim(): input and indices should have the same number of dimensions, but got {len(input.shape)} dimensions for input, and {len(indices.shape)} dimensions for indices"
         )
     axis = dimension(dim, len(input.shape))
-    cut = lambda shape, n: tuple(n if i == axis else m for i, m in enumerate(shape))
+
+    def cut(shape, n):
+        return tuple(n if i == axis else m for i, m in enumerate(shape))
+
     common = shapes.broadcast(cut(tuple(input.shape), 1), cut(tuple(indices.shape), 1))
     x = expand(input, cut(common, tuple(input.shape)[axis]))
     return gather(x, axis, expand(indices, cut(common, tuple(indices.shape)[axis])))
@@ -634,11 +638,11 @@ def masked_scatter(input: Array, mask: Array, source: Array) -> Array:
     shape = shapes.broadcast(tuple(input.shape), tuple(mask.shape))
     x, m = expand(input, shape), expand(mask, shape)
     places = nonzero(to_shape(m, (shapes.size_of(shape),)))
-    count = tuple(places.shape)[0]
+    count = next(iter(places.shape))
     flat = to_shape(source, (shapes.size_of(tuple(source.shape)),))
-    if count > tuple(flat.shape)[0]:
+    if count > next(iter(flat.shape)):
         raise RuntimeError(
-            f"masked_scatter: expected self to have at least {count} elements in source, but it has {tuple(flat.shape)[0]}"
+            f"masked_scatter: expected self to have at least {count} elements in source, but it has {next(iter(flat.shape))}"
         )
     rows = to_shape(x, (shapes.size_of(shape),))
     written = index_written(rows, flat[:count], [to_shape(places, (count,))], (0,), False, False)
@@ -777,7 +781,7 @@ def embedding(
     scale_grad_by_freq: bool = False, sparse: bool = False,
 ) -> Array:  # fmt: skip
     """The rows of `weight` (rows, width) at the indices `input` (...): (..., width). `padding_idx` gets no gradient."""
-    rows = tuple(weight.shape)[0]
+    rows = next(iter(weight.shape))
     padding = -1
     if padding_idx is not None:
         if not -rows <= padding_idx < rows:
@@ -828,13 +832,13 @@ def embedding_bag(
             raise ValueError("offsets has to be a 1D Tensor but got None")
         starts = offsets.tolist()
         if not include_last_offset:
-            starts = [*starts, tuple(input.shape)[0]]
+            starts = [*starts, next(iter(input.shape))]
         weights = per_sample_weights
     else:
         raise ValueError(
             f"input has to be 1D or 2D Tensor, but got Tensor of dimension {len(input.shape)}"
         )
-    rows = tuple(weight.shape)[0]
+    rows = next(iter(weight.shape))
     padding = None if padding_idx is None else padding_idx % rows
     flat = to_shape(input, (shapes.size_of(tuple(input.shape)),))
     if max_norm is not None:
@@ -844,7 +848,7 @@ def embedding_bag(
         found = found * unsqueeze(weights, 1)
     listed = flat.tolist()
     bags = []
-    for start, stop in zip(starts, starts[1:]):
+    for start, stop in itertools.pairwise(starts):
         used = [i for i in range(start, stop) if listed[i] != padding]
         if not used:
             bags.append(sum(weight[:1], 0) * 0)

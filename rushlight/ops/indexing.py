@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -284,7 +285,7 @@ class _Plan:
     def gathered(self) -> tuple[list[Any], tuple[int, ...], bool]:
         """Index arrays, their axes, and whether their dimensions come first (where slices lie between them)."""
         axes = tuple(axis for axis, _ in self.arrays)
-        together = all(b == a + 1 for a, b in zip(axes, axes[1:]))
+        together = all(b == a + 1 for a, b in itertools.pairwise(axes))
         arrays = [s.cast(i, dtype=INT64) if i.dtype != INT64 else i for _, i in self.arrays]
         return arrays, axes, not together
 

@@ -218,7 +218,7 @@ def cross_entropy(
 
 def _along_classes(weight: Any, x: Any) -> Any:
     return (
-        to_shape(weight, (tuple(weight.shape)[0], *(1,) * (len(x.shape) - 2)))
+        to_shape(weight, (next(iter(weight.shape)), *(1,) * (len(x.shape) - 2)))
         if len(x.shape) > 1
         else weight
     )
@@ -386,7 +386,7 @@ def kl_div(
         exp(target) * (target - input) if log_target else xlogy(target, target) - target * input
     )
     if reduction == "batchmean":
-        return sum(losses) / tuple(input.shape)[0] if len(input.shape) else sum(losses)
+        return sum(losses) / next(iter(input.shape)) if len(input.shape) else sum(losses)
     if reduction == "mean":
         warn_user(
             "reduction: 'mean' divides the total loss by both the batch size and the support size. 'batchmean' divides only by the batch size, and aligns with the KL div math definition."

@@ -65,7 +65,7 @@ def _affine(x: Any, weight: Any, bias: Any) -> Any:
 
 
 def _per_channel(x: Any, rank: int) -> Any:
-    return None if x is None else to_shape(x, (tuple(x.shape)[0], *(1,) * (rank - 2)))
+    return None if x is None else to_shape(x, (next(iter(x.shape)), *(1,) * (rank - 2)))
 
 
 def _check_channels(name: str, channels: int, **given: Any) -> None:

@@ -781,7 +781,10 @@ def _replaced(x: Any, nan: Any, posinf: Any, neginf: Any) -> Any:
     from rushlight.core.dtypes import finfo, of_numpy
 
     limits = finfo(of_numpy(x.dtype))
-    number = lambda value: full(float(value), shape=(), dtype=x.dtype)
+
+    def number(value):
+        return full(float(value), shape=(), dtype=x.dtype)
+
     x = select(p.is_nan(x), number(0 if nan is None else nan), x)
     x = select(p.equal(x, math.inf), number(limits.max if posinf is None else posinf), x)
     return select(p.equal(x, -math.inf), number(limits.min if neginf is None else neginf), x)

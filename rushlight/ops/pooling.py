@@ -39,11 +39,7 @@ def _geometry(
             f"{name}() Expected {rank + 1}D or {rank + 2}D input tensor, but got {list(x.shape)}"
         )
     size = sizes(kernel, rank, name, "kernel_size")
-    step = (
-        size
-        if stride is None or stride == [] or stride == ()
-        else sizes(stride, rank, name, "stride")
-    )
+    step = size if stride is None or stride in ([], ()) else sizes(stride, rank, name, "stride")
     border, spacing = sizes(padding, rank, name, "padding"), sizes(dilation, rank, name, "dilation")
     if min(size) < 1:
         raise RuntimeError(

@@ -211,7 +211,7 @@ def outer(input: Array, vec2: Array) -> Array:
         raise RuntimeError(
             f"outer: Expected 1-D arguments, but got {len(input.shape)}-D and {len(vec2.shape)}-D"
         )
-    return to_shape(input, (tuple(input.shape)[0], 1)) * vec2
+    return to_shape(input, (next(iter(input.shape)), 1)) * vec2
 
 
 @outer.samples
@@ -246,8 +246,8 @@ def matmul(input: Array, other: Array) -> Array:
     if a == 2 and b == 1:
         return mv(input, other)
     if a == 1 and b == 2:
-        if tuple(input.shape)[0] != tuple(other.shape)[0]:
-            n = tuple(input.shape)[0]
+        if next(iter(input.shape)) != next(iter(other.shape)):
+            n = next(iter(input.shape))
             k, m = tuple(other.shape)
             raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied (1x{n} and {k}x{m})")
         return mv(t(other), input)
@@ -616,7 +616,10 @@ def _contract_pair(a: Any, la: list[int], b: Any, lb: list[int], kept: list[int]
     rows, columns = [x for x in la if x not in lb], [x for x in lb if x not in la]
     size = {**dict(zip(la, tuple(a.shape))), **{x: n for x, n in zip(lb, tuple(b.shape)) if n != 1}}
     size = {**size, **{x: n for x, n in zip(la, tuple(a.shape)) if n != 1}}
-    count = lambda labels: shapes.size_of(size[x] for x in labels)
+
+    def count(labels):
+        return shapes.size_of(size[x] for x in labels)
+
     left = permute(a, tuple(la.index(x) for x in (*batch, *rows, *summed)))
     left = to_shape(
         expand(left, tuple(size[x] for x in (*batch, *rows, *summed))),
@@ -732,7 +735,7 @@ def einsum(*args: Any) -> Array:
         later = {y for term in labels[2:] for y in term} | set(result)
         kept = [y for y in dict.fromkeys([*labels[0], *labels[1]]) if y in later]
         if len(operands) == 2:
-            kept = [y for y in result]
+            kept = list(result)
         operands[:2] = [_contract_pair(left, list(labels[0]), right, list(labels[1]), kept)]
         labels[:2] = [kept]
     return _arranged(operands[0], labels[0], result)
@@ -797,7 +800,7 @@ def multi_dot(tensors: Any, *, out: Any = None) -> Array:
     first, last = len(items[0].shape) == 1, len(items[-1].shape) == 1
     items[0] = unsqueeze(items[0], 0) if first else items[0]
     items[-1] = unsqueeze(items[-1], 1) if last else items[-1]
-    sizes = [tuple(x.shape)[0] for x in items] + [tuple(items[-1].shape)[1]]
+    sizes = [next(iter(x.shape)) for x in items] + [tuple(items[-1].shape)[1]]
     count = len(items)
     cost: dict[tuple[int, int], tuple[int, int]] = {(i, i): (0, i) for i in range(count)}
     for length in range(1, count):

@@ -162,7 +162,7 @@ class OpNode(Node):
             return grads[0]
         if kind == Formula.GRADS:
             return tuple(grads)
-        if kind == Formula.STATIC or kind == Formula.NEEDS or kind == Formula.SHAPE:
+        if kind in (Formula.STATIC, Formula.NEEDS, Formula.SHAPE):
             return value
         if type(value) is list:
             return [self._read(kind, v, grads, create_graph) for v in value]

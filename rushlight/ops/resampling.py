@@ -145,9 +145,7 @@ def _source(
 def _nearest(size: int, target: int, scale: float | None, exact: bool) -> Taps:
     ratio = 1 / scale if scale else size / target
     shift = 0.5 if exact else 0.0
-    return [
-        (tuple(min(int(math.floor((i + shift) * ratio)), size - 1) for i in range(target)), None)
-    ]
+    return [(tuple(min(math.floor((i + shift) * ratio), size - 1) for i in range(target)), None)]
 
 
 def _linear(size: int, target: int, align: bool, scale: float | None) -> Taps:
@@ -163,8 +161,13 @@ def _linear(size: int, target: int, align: bool, scale: float | None) -> Taps:
 def _cubic(size: int, target: int, align: bool, scale: float | None) -> Taps:
     """Keys' cubic with a = -0.75."""
     a = -0.75
-    near = lambda x: ((a + 2) * x - (a + 3)) * x * x + 1
-    far = lambda x: ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+
+    def near(x):
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+
+    def far(x):
+        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+
     at = [_source(i, size, target, align, scale, True) for i in range(target)]
     low = [math.floor(x) for x in at]
     t = [x - n for x, n in zip(at, low)]
@@ -277,7 +280,7 @@ def interpolate(
             raise ValueError(
                 f"Input and scale_factor must have the same number of spatial dimensions, but got {rank} and scale_factor of {scale_factor}"
             )
-        target = tuple(int(math.floor(n * f)) for n, f in zip(have, factors, strict=True))
+        target = tuple(math.floor(n * f) for n, f in zip(have, factors, strict=True))
         if not recompute_scale_factor:
             scales = list(factors)
     if min(target) < 1:
@@ -294,7 +297,7 @@ def interpolate(
         )
     align = bool(align_corners)
     for axis, (n, m, f) in enumerate(zip(have, target, scales, strict=True), 2):
-        if mode == "nearest" or mode == "nearest-exact":
+        if mode in {"nearest", "nearest-exact"}:
             taps = _nearest(n, m, f, mode == "nearest-exact")
         elif mode in ("linear", "bilinear", "trilinear"):
             taps = _linear(n, m, align, f)

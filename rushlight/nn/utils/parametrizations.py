@@ -219,7 +219,7 @@ def _fix_signs(factors: Any) -> Any:
 def _complete(columns: Any, n: int) -> Any:
     """Orthonormal columns (n, k) followed by a basis of what is orthogonal to them: (n, n)."""
     k = columns.shape[-1]
-    full, r = np.linalg.qr(columns, mode="complete")
+    full, _r = np.linalg.qr(columns, mode="complete")
     full = full.copy()
     full[..., :k] = columns
     return full.astype(columns.dtype)
