@@ -60,7 +60,8 @@ def main() -> int:
             seconds = statistics.median(f[0] for f in found)
             megabytes = statistics.median(f[1] for f in found)
             print(
-                f"import {name:9s} {seconds * 1e3:7.1f} ms  {megabytes:6.1f} MB resident  llvmlite loaded: {found[0][2]}"
+                f"import {name:9s} {seconds * 1e3:7.1f} ms  {megabytes:6.1f} MB resident  llvmlite "
+                f"loaded: {found[0][2]}"
             )
     ours = figures["rushlight"]
     seconds, megabytes = (statistics.median(f[i] for f in ours) for i in (0, 1))

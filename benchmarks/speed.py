@@ -63,7 +63,8 @@ def main() -> int:
             for u, v in zip(t["first_losses"], r["first_losses"], strict=True)
         )
         print(
-            f"{program:9s} B={r['batch']:<4d} torch {t['ms']:8.2f} ms  rushlight {r['ms']:8.2f} ms  ratio {ratio:5.2f}  "
+            f"{program:9s} B={r['batch']:<4d} torch {t['ms']:8.2f} ms  rushlight {r['ms']:8.2f} ms "
+            f" ratio {ratio:5.2f}  "
             f"first losses differ by {apart:.1e}",
             flush=True,
         )

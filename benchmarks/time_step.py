@@ -51,10 +51,15 @@ def main(name: str, mode: str, program: str, batch: str | None = None) -> None:
     if mode == "compile":
         if name == "torch":
             compiled = library.compile(net)
-            call = lambda: step(x, y, compiled)
+
+            def call():
+                return step(x, y, compiled)
         else:
-            whole = library.compile(lambda x, y: step(x, y))
-            call = lambda: whole(x, y)
+            whole = library.compile(step)
+
+            def call():
+                return whole(x, y)
+
     started = time.perf_counter()
     losses = [float(call().item()) for _ in range(3)]
     warm = time.perf_counter() - started

@@ -372,7 +372,7 @@ def compile(step: Callable[..., Tensor], state: list[Tensor]) -> Callable[..., n
     known: tuple[Program, list[int], list[int], list[int], int] | None = None
 
     def trace(*inputs: Tensor) -> tuple[Program, list[int], list[int], list[int], int]:
-        global recorder
+        global recorder  # noqa: PLW0603
         program, kept = Program(), [t.array for t in state]
 
         def enter(t):

@@ -66,7 +66,8 @@ def main() -> int:
             passing[declared] = report(key_of(info), results) and passing.get(declared, True)
     declared = sum(1 for this in OPS.values() if this.function or this.method)
     print(
-        f"ops: {declared} declared / {len(passing)} with op_db cases ({total} cases) / {sum(passing.values())} passing all"
+        f"ops: {declared} declared / {len(passing)} with op_db cases ({total} cases) / "
+        f"{sum(passing.values())} passing all"
     )
     failing += len(passing) - sum(passing.values())
     for title, entries, run, name_of in (

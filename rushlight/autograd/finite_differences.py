@@ -75,7 +75,7 @@ def _slopes(
     array[index] = before - step
     low = _evaluate(func, inputs, which)
     array[index] = before
-    return [(h - l) / (2 * abs(step)) for h, l in zip(high, low, strict=True)]
+    return [(h - w) / (2 * abs(step)) for h, w in zip(high, low, strict=True)]
 
 
 def _numeric(
@@ -204,7 +204,8 @@ def _check(
     for i, t in enumerate(tensors):
         if t._array.dtype not in (FLOAT64, COMPLEX128):
             warnings.warn(
-                f"Input #{i} requires gradient and is not a double precision floating point or complex. This check will "
+                f"Input #{i} requires gradient and is not a double precision floating point or "
+                "complex. This check will "
                 "likely fail if all the inputs are not of double precision floating point or complex.",
                 stacklevel=3,
             )
@@ -212,7 +213,8 @@ def _check(
             s == 0 and n > 1 for s, n in zip(t._array.strides, t._array.shape, strict=True)
         ):
             raise RuntimeError(
-                f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs that are non-overlapping "
+                f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs "
+                "that are non-overlapping "
                 "to be able to compute the numerical gradients correctly. You should call .contiguous on the input "
                 "before passing it to gradcheck."
             )

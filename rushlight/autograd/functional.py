@@ -60,7 +60,8 @@ def _vector(v: Any, like: tuple[Tensor, ...], many: bool) -> tuple[Tensor, ...]:
     if v is None:
         if len(like) != 1 or like[0]._array.size != 1:
             raise RuntimeError(
-                "The vector v can only be None if the user-provided function returns a single Tensor with a single element."
+                "The vector v can only be None if the user-provided function returns a single "
+                "Tensor with a single element."
             )
         return (wrap(structural.full(1, shape=like[0]._array.shape, dtype=like[0]._array.dtype)),)
     _, result = _pack(v, "vector", "v")
@@ -92,7 +93,8 @@ def vjp(
         used = [(o, s) for o, s in zip(outputs, seeds, strict=True) if o.requires_grad]
         if strict and len(used) != len(outputs):
             raise RuntimeError(
-                "The outputs of the user-provided function are independent of the inputs. This is not allowed in strict mode."
+                "The outputs of the user-provided function are independent of the inputs. This is "
+                "not allowed in strict mode."
             )
         if used:
             grads = engine.grad(
@@ -125,7 +127,8 @@ def jvp(
         used = [(o, s) for o, s in zip(outputs, seeds, strict=True) if o.requires_grad]
         if strict and len(used) != len(outputs):
             raise RuntimeError(
-                "The outputs of the user-provided function are independent of the inputs. This is not allowed in strict mode."
+                "The outputs of the user-provided function are independent of the inputs. This is "
+                "not allowed in strict mode."
             )
         if used:
             back = engine.grad(
@@ -195,7 +198,8 @@ def jacobian(
                     )
                 elif strict:
                     raise RuntimeError(
-                        f"Output {i} of the user-provided function does not require gradients. The outputs must be computed in a differentiable manner from the input when running in strict mode."
+                        f"Output {i} of the user-provided function does not require gradients. The "
+                        "outputs must be computed in a differentiable manner from the input when running in strict mode."
                     )
                 else:
                     found = (None,) * len(given)

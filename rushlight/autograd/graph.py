@@ -65,7 +65,9 @@ class _Handles(RemovableHandle):
 def register_multi_grad_hook(
     tensors: Sequence[Tensor], fn: Callable[..., Any], *, mode: str = "all"
 ) -> RemovableHandle:
-    """Calls `fn(gradients)` once per backward when all the tensors' gradients are there; with mode "any", `fn(grad)` at the first."""
+    """Calls `fn(gradients)` once per backward when all the tensors' gradients are there; with
+    mode "any", `fn(grad)` at the first.
+    """
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
     lock = threading.Lock()

@@ -11,7 +11,9 @@ from rushlight.tensor.tensor import Tensor
 
 
 class _PadNd(Module):
-    """Padding of the last `_dims` dimensions: one width, or (left, right, top, bottom, front, back) as far as needed."""
+    """Padding of the last `_dims` dimensions: one width, or (left, right, top, bottom, front,
+    back) as far as needed.
+    """
 
     _dims: int
     _mode: str

@@ -542,7 +542,8 @@ def _channel_shape(input: Any, count: int) -> tuple[int, ...]:
     have = input.shape[1] if input.ndim > 1 else 1
     if not input.ndim or have != count:
         raise RuntimeError(
-            f"Mismatch of parameter numbers and input channel size. Found parameter numbers = {count} and channel size = {have}."
+            "Mismatch of parameter numbers and input channel size. Found parameter numbers = "
+            f"{count} and channel size = {have}."
         )
     return (count, *(1,) * (input.ndim - 2))
 

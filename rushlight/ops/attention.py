@@ -69,7 +69,8 @@ def scaled_dot_product_attention(
         )
     if query.dtype != key.dtype or query.dtype != value.dtype:
         raise RuntimeError(
-            f"Expected query, key, and value to have the same dtype, but got query.dtype: {query.dtype} key.dtype: {key.dtype} and value.dtype: {value.dtype} instead."
+            "Expected query, key, and value to have the same dtype, but got query.dtype: "
+            f"{query.dtype} key.dtype: {key.dtype} and value.dtype: {value.dtype} instead."
         )
     if enable_gqa:
         heads = tuple(query.shape)[-3]

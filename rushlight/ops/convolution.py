@@ -23,7 +23,8 @@ def sizes(value: Any, rank: int, name: str, what: str) -> Sizes:
             value = tuple(value) * rank
         if len(value) != rank:
             raise RuntimeError(
-                f"{name}: expected {what} to be a single integer value or a list of {rank} values, but got {what}={list(value)}"
+                f"{name}: expected {what} to be a single integer value or a list of {rank} values, "
+                f"but got {what}={list(value)}"
             )
         return tuple(int(v) for v in value)
     if hasattr(value, "__index__"):
@@ -38,7 +39,8 @@ def _with_bias(out: Any, bias: Any) -> Any:
         return out
     if bias.shape != (out.shape[1],):
         raise RuntimeError(
-            f"Given weight of size with {out.shape[1]} output channels, expected bias to be 1-dimensional with {out.shape[1]} "
+            f"Given weight of size with {out.shape[1]} output channels, expected bias to be "
+            f"1-dimensional with {out.shape[1]} "
             f"elements, but got bias of size {list(bias.shape)} instead"
         )
     return p.add(out, s.reshape(bias, shape=(out.shape[1], *(1,) * (out.ndim - 2))))
@@ -248,16 +250,19 @@ def _check(name: str, rank: int, input: Any, weight: Any, groups: int, transpose
     takes = wshape[0] if transposed else wshape[1] * groups
     if have != takes:
         raise RuntimeError(
-            f"Given {'transposed=1' if transposed else f'groups={groups}'}, weight of size {wshape}, expected input{shape} to have {takes} "
+            f"Given {'transposed=1' if transposed else f'groups={groups}'}, weight of size "
+            f"{wshape}, expected input{shape} to have {takes} "
             f"channels, but got {have} channels instead"
         )
     if wshape[0] % groups:
         raise RuntimeError(
-            f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of size {wshape} instead"
+            f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, "
+            f"but got weight of size {wshape} instead"
         )
     if input.dtype != weight.dtype:
         raise RuntimeError(
-            f"Input type ({_type(input)}) and weight type ({_type(weight)}) should be the same: convert one with .to(dtype)"
+            f"Input type ({_type(input)}) and weight type ({_type(weight)}) should be the same: "
+            "convert one with .to(dtype)"
         )
 
 
@@ -318,7 +323,8 @@ def _conv(rank: int) -> Any:
         return convolution(input, weight, bias, steps, before, after, spacing, groups)
 
     body.__name__ = name
-    body.__doc__ = f"""Slides `weight` (out, in / groups, *kernel) over `input` (batch, in, *size), or one sample without its batch.
+    body.__doc__ = f"""Slides `weight` (out, in / groups, *kernel) over `input` (batch, in, *size),
+    or one sample without its batch.
 
     `padding` is a size for both ends, or "same" or "valid". The result has shape (batch, out, *size'), where
     size' = (size + 2 padding - dilation (kernel - 1) - 1) // stride + 1.
@@ -380,7 +386,8 @@ def _conv_transpose(rank: int) -> Any:
         _positive(name, steps, spacing)
         if any(e >= max(n, d) and e for e, n, d in zip(extra, steps, spacing, strict=True)):
             raise RuntimeError(
-                f"output padding must be smaller than either stride or dilation, but got output_padding {extra}, stride {steps} and dilation {spacing}"
+                "output padding must be smaller than either stride or dilation, but got "
+                f"output_padding {extra}, stride {steps} and dilation {spacing}"
             )
         single = len(input.shape) == rank + 1
         x = unsqueeze(input, 0) if single else input
@@ -409,7 +416,8 @@ def _conv_transpose(rank: int) -> Any:
         return select(out, 0, 0) if single else out
 
     body.__name__ = name
-    body.__doc__ = f"""The adjoint of `conv{rank}d`: spreads `input` (batch, in, *size) by `weight` (in, out / groups, *kernel).
+    body.__doc__ = f"""The adjoint of `conv{rank}d`: spreads `input` (batch, in, *size) by `weight`
+    (in, out / groups, *kernel).
 
     The size of the result is (size - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1.
     """

@@ -149,7 +149,7 @@ class Op:
         rest: dict[str, Any] = {}
         filled = len(placed)
         last = -1
-        for key in kwargs:
+        for key in kwargs:  # noqa: PLC0206 (most keys need no value)
             if key in names:
                 i = names.index(key)
                 if i < filled and not (self.variadic and i >= len(names)):
@@ -206,9 +206,11 @@ def op(body: Callable[..., Any] | None = None, **options: Any) -> Any:
     Options: `module` (where it is public: "" for the package, "nn.functional", ...), `name` (else the body's),
     `aliases`, `method` (also `Tensor.name`), `property` (an attribute of Tensor that calls it), `inplace` (also
     `Tensor.name_`), `operators` ("__add__", ...),
-    `outputs` (names of several results), `result` (the name of their class, if not the op's), `view`, `composite` (the body calls ops on tensors and needs no gradient),
+    `outputs` (names of several results), `result` (the name of their class, if not the op's),
+    `view`, `composite` (the body calls ops on tensors and needs no gradient),
     `factory` (makes a new tensor: also takes layout, device, requires_grad and pin_memory, and its body gets a NumPy
-    dtype), `differentiable=False` (results never require a gradient), `traceable=False` (result shapes depend on values),
+    dtype), `differentiable=False` (results never require a gradient), `traceable=False` (result
+    shapes depend on values),
     `function=False` (a method only), `node` (torch's name for its node where that does not follow from `name`).
     """
     if body is None:
@@ -271,7 +273,8 @@ def _unwrap(this: Op, args: list[Any]) -> tuple[list[Any], bool]:
             for j, item in enumerate(value):
                 if not isinstance(item, Tensor):
                     raise TypeError(
-                        f"expected Tensor as element {j} in argument {i} of {this.name}(), but got {type(item).__name__}"
+                        f"expected Tensor as element {j} in argument {i} of {this.name}(), but got "
+                        f"{type(item).__name__}"
                     )
                 inner.append(item._array)
                 if item.requires_grad:

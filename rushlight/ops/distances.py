@@ -23,7 +23,8 @@ def _warn_broadcast(input: Any, target: Any) -> None:
     if tuple(input.shape) != tuple(target.shape):
         shapes.broadcast(tuple(input.shape), tuple(target.shape))
         warn_user(
-            f"Using a target size ({_size(target)}) that is different to the input size ({_size(input)}). This will likely lead to "
+            f"Using a target size ({_size(target)}) that is different to the input size "
+            f"({_size(input)}). This will likely lead to "
             "incorrect results due to broadcasting. Please ensure they have the same size."
         )
 
@@ -170,7 +171,8 @@ def margin_ranking_loss(
     """max(0, -target * (input1 - input2) + margin) for targets 1 and -1."""
     if len({len(input1.shape), len(input2.shape), len(target.shape)}) > 1:
         raise RuntimeError(
-            f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: {tuple(input1.shape)}, input2: {tuple(input2.shape)}, target: {tuple(target.shape)} "
+            "margin_ranking_loss : All input tensors should have same dimension but got sizes: "
+            f"input1: {tuple(input1.shape)}, input2: {tuple(input2.shape)}, target: {tuple(target.shape)} "
         )
     return reduced(
         relu(-target * (input1 - input2) + margin),
@@ -186,7 +188,8 @@ def cosine_embedding_loss(
     """1 - cos(input1, input2) where the target is 1, max(0, cos - margin) where it is -1."""
     if len(target.shape) + 1 != len(input1.shape) or len(target.shape) + 1 != len(input2.shape):
         raise RuntimeError(
-            f"{len(target.shape)}D target tensor expects {len(target.shape) + 1}D input tensors, but found inputs with sizes {list(input1.shape)} and {list(input2.shape)}."
+            f"{len(target.shape)}D target tensor expects {len(target.shape) + 1}D input tensors, "
+            f"but found inputs with sizes {list(input1.shape)} and {list(input2.shape)}."
         )
     eps = 1e-12
     cosine = sum(input1 * input2, -1) / sqrt(
@@ -248,7 +251,8 @@ def multilabel_margin_loss(
     """The mean over pairs (listed class j, other class i) of max(0, 1 - x[j] + x[i]); -1 ends each list of classes."""
     if tuple(input.shape) != tuple(target.shape):
         raise RuntimeError(
-            f"multilabel_margin_loss: inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}"
+            f"multilabel_margin_loss: inconsistent target size: {list(target.shape)} for input of "
+            f"size: {list(input.shape)}"
         )
     single = len(input.shape) < 2
     x = to_shape(input, (1, max(1, shapes.size_of(tuple(input.shape))))) if single else input
@@ -316,7 +320,8 @@ def multilabel_margin_loss_samples(make: Any) -> Iterator[Any]:
 
 @op(module="nn.functional", composite=True)
 def triplet_margin_loss(
-    anchor: Array, positive: Array, negative: Array, margin: float = 1.0, p: float = 2, eps: float = 1e-6, swap: bool = False,
+    anchor: Array, positive: Array, negative: Array, margin: float = 1.0, p: float = 2, eps: float
+    = 1e-6, swap: bool = False,
     size_average: Any = None, reduce: Any = None, reduction: str = "mean",
 ) -> Array:  # fmt: skip
     """max(0, d(anchor, positive) - d(anchor, negative) + margin) (Balntas and others, 2016)."""
@@ -331,7 +336,8 @@ def triplet_margin_loss(
 
 @op(module="nn.functional", composite=True)
 def triplet_margin_with_distance_loss(
-    anchor: Array, positive: Array, negative: Array, *, distance_function: Any = None, margin: float = 1.0, swap: bool = False,
+    anchor: Array, positive: Array, negative: Array, *, distance_function: Any = None, margin:
+    float = 1.0, swap: bool = False,
     reduction: str = "mean",
 ) -> Array:  # fmt: skip
     """`triplet_margin_loss` with a distance of one's own."""

@@ -65,7 +65,8 @@ def _channels(
     shape = tuple(input.shape)
     if len(shape) not in ranks:
         warn_user(
-            f"{name}: Received a {len(shape)}-D input to {name}, which is deprecated and will result in an error in a future release."
+            f"{name}: Received a {len(shape)}-D input to {name}, which is deprecated and will "
+            "result in an error in a future release."
         )
     if not training or p == 0 or not _size(input):
         return input
@@ -164,7 +165,9 @@ for _call in (dropout1d, dropout2d, dropout3d, feature_dropout, feature_alpha_dr
 def gumbel_softmax(
     logits: Array, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
 ) -> Array:
-    """softmax((logits + Gumbel noise) / tau); `hard` gives one-hot rows with the soft gradient (Jang and others, 2016)."""
+    """softmax((logits + Gumbel noise) / tau); `hard` gives one-hot rows with the soft gradient
+    (Jang and others, 2016).
+    """
     noise = -log(exponential_like(logits))
     soft = softmax((logits + noise) / tau, dim)
     if not hard:

@@ -70,16 +70,19 @@ def _check_index(name: str, x: Any, index: Any, axis: int, source: Any = None) -
     rank = max(1, x.ndim)
     if max(1, index.ndim) != rank and index.size:
         raise RuntimeError(
-            f"Index tensor must have the same number of dimensions as {'input' if source is None else 'self'} tensor: {index.ndim} and {x.ndim}"
+            "Index tensor must have the same number of dimensions as "
+            f"{'input' if source is None else 'self'} tensor: {index.ndim} and {x.ndim}"
         )
     for d in range(index.ndim):
         if index.ndim and x.ndim and d != axis and index.shape[d] > x.shape[d]:
             raise RuntimeError(
-                f"Size does not match at dimension {d} expected index {list(index.shape)} to be no larger than self {list(x.shape)} apart from dimension {axis}"
+                f"Size does not match at dimension {d} expected index {list(index.shape)} to be no "
+                f"larger than self {list(x.shape)} apart from dimension {axis}"
             )
         if source is not None and getattr(source, "ndim", 0) and index.shape[d] > source.shape[d]:
             raise RuntimeError(
-                f"Expected index {list(index.shape)} to be no larger than self {list(x.shape)} apart from dimension {axis} and to be no larger size than src {list(source.shape)}"
+                f"Expected index {list(index.shape)} to be no larger than self {list(x.shape)} "
+                f"apart from dimension {axis} and to be no larger size than src {list(source.shape)}"
             )
 
 
@@ -461,7 +464,8 @@ def index_fill(input: Array, dim: int, index: Array, value: Operand) -> Array:
     if hasattr(value, "dtype"):
         if value.ndim:
             raise RuntimeError(
-                f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
+                "index_fill_ only supports a 0-dimensional value tensor, but got tensor with "
+                f"{value.ndim} dimension(s)."
             )
         filled = to(value, input.dtype)
     else:
@@ -519,7 +523,8 @@ def index_put(input: Array, indices: Any, values: Array, accumulate: bool = Fals
     x, arrays, axes, front = index_arguments(input, indices)
     if values.dtype != x.dtype:
         raise RuntimeError(
-            f"Index put requires the source and destination dtypes match, got {input.dtype} for the destination and {values.dtype} for the source."
+            f"Index put requires the source and destination dtypes match, got {input.dtype} for "
+            f"the destination and {values.dtype} for the source."
         )
     return index_written(x, values, [wrap(a) for a in arrays], axes, front, accumulate)
 
@@ -547,7 +552,8 @@ def take_along_dim(input: Array, indices: Array, dim: int | None = None) -> Arra
         return gather(flat, 0, to_shape(indices, (shapes.size_of(tuple(indices.shape)),)))
     if len(input.shape) != len(indices.shape):
         raise RuntimeError(
-            f"torch.take_along_dim(): input and indices should have the same number of dimensions, but got {len(input.shape)} dimensions for input, and {len(indices.shape)} dimensions for indices"
+            "torch.take_along_dim(): input and indices should have the same number of dimensions, "
+            f"but got {len(input.shape)} dimensions for input, and {len(indices.shape)} dimensions for indices"
         )
     axis = dimension(dim, len(input.shape))
 
@@ -591,7 +597,8 @@ def masked_fill(input: Array, mask: Array, value: Operand) -> Array:
     if hasattr(value, "dtype"):
         if value.ndim:
             raise RuntimeError(
-                f"masked_fill only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
+                "masked_fill only supports a 0-dimensional value tensor, but got tensor with "
+                f"{value.ndim} dimension(s)."
             )
         filled = to(value, input.dtype)
     else:
@@ -642,7 +649,8 @@ def masked_scatter(input: Array, mask: Array, source: Array) -> Array:
     flat = to_shape(source, (shapes.size_of(tuple(source.shape)),))
     if count > next(iter(flat.shape)):
         raise RuntimeError(
-            f"masked_scatter: expected self to have at least {count} elements in source, but it has {next(iter(flat.shape))}"
+            f"masked_scatter: expected self to have at least {count} elements in source, but it "
+            f"has {next(iter(flat.shape))}"
         )
     rows = to_shape(x, (shapes.size_of(shape),))
     written = index_written(rows, flat[:count], [to_shape(places, (count,))], (0,), False, False)
@@ -702,7 +710,8 @@ def embedding_rows(
     """The rows of `weight` at the indices `input`."""
     if input.dtype not in INTEGRAL or input.dtype == BOOL:
         raise RuntimeError(
-            f"Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got {input.dtype} instead (while checking arguments for embedding)"
+            "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
+            f"Long, Int; but got {input.dtype} instead (while checking arguments for embedding)"
         )
     if weight.ndim != 2:
         raise RuntimeError("'weight' must be 2-D")
@@ -815,12 +824,14 @@ def embedding_bag(
         raise ValueError(f"mode has to be one of sum, mean or max, got {mode!r}")
     if per_sample_weights is not None and mode != "sum":
         raise NotImplementedError(
-            f"embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got mode='{mode}')."
+            "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported "
+            f"for mode='sum' (got mode='{mode}')."
         )
     if len(input.shape) == 2:
         if offsets is not None:
             raise ValueError(
-                "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences."
+                "if input is 2D, then offsets has to be None, as input is treated is a mini-batch "
+                "of fixed length sequences."
             )
         count, length = tuple(input.shape)
         starts = [i * length for i in range(count + 1)]

@@ -140,7 +140,8 @@ def _listed_index(items: Any) -> Any:
     array = np.array(plain) if plain else np.zeros(0, np.int64)
     if array.dtype.kind not in "iub":
         raise TypeError(
-            f"only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got {type(items).__name__})"
+            "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are "
+            f"valid indices (got {type(items).__name__})"
         )
     return array.astype(np.int64) if array.dtype != bool else array
 
@@ -219,7 +220,8 @@ class _Plan:
             self._int(shape, d, item.__index__())
             return d + 1
         raise TypeError(
-            f"only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got {type(item).__name__})"
+            "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are "
+            f"valid indices (got {type(item).__name__})"
         )
 
     def _int(self, shape: tuple[int, ...], d: int, i: int) -> None:
@@ -249,7 +251,8 @@ class _Plan:
         if mask.shape != tuple(shape[d : d + mask.ndim]):
             at = next((i for i, (m, n) in enumerate(zip(mask.shape, shape[d:])) if m != n), 0)
             raise IndexError(
-                f"The shape of the mask {list(mask.shape)} at index {at} does not match the shape of the indexed tensor {list(shape)} at index {d + at}"
+                f"The shape of the mask {list(mask.shape)} at index {at} does not match the shape "
+                f"of the indexed tensor {list(shape)} at index {d + at}"
             )
         if not mask.ndim:
             return self._take(shape, d, bool(mask))
@@ -372,7 +375,8 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
             and value._array.ndim
         ):
             raise RuntimeError(
-                f"Index put requires the source and destination dtypes match, got {value.dtype} for the source and {target.dtype} for the destination."
+                f"Index put requires the source and destination dtypes match, got {value.dtype} "
+                f"for the source and {target.dtype} for the destination."
             )
         value = record.slots.cast(value, target._array.dtype)
     written = index_written(target, value, [wrap(a) for a in arrays], axes, front, False)
@@ -381,18 +385,22 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
 
 def _tensor_of(value: Any, like: Tensor) -> Tensor:
     raise TypeError(
-        f"can't assign a {type(value).__name__} to a torch.{record.type_name(like._array.dtype)}Tensor: make it a tensor first"
+        f"can't assign a {type(value).__name__} to a "
+        f"torch.{record.type_name(like._array.dtype)}Tensor: make it a tensor first"
     )
 
 
 def _fitting(value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The value without leading dimensions of size 1 that the target lacks; RuntimeError where it does not broadcast."""
+    """The value without leading dimensions of size 1 that the target lacks; RuntimeError where it
+    does not broadcast.
+    """
     have = tuple(value._array.shape)
     while len(have) > len(shape) and have[0] == 1:
         have = have[1:]
     if not shapes.can_broadcast(have, shape):
         raise RuntimeError(
-            f"shape mismatch: value tensor of shape {list(value._array.shape)} cannot be broadcast to indexing result of shape {list(shape)}"
+            f"shape mismatch: value tensor of shape {list(value._array.shape)} cannot be broadcast "
+            f"to indexing result of shape {list(shape)}"
         )
     return value if have == tuple(value._array.shape) else value.reshape(have)  # type: ignore[attr-defined, no-any-return]
 

@@ -117,7 +117,8 @@ def _check_classes(name: str, input: Any, target: Any, weight: Any) -> None:
     shape, tshape = tuple(input.shape), tuple(target.shape)
     if not is_integer(target) or getattr(target.dtype, "name", "") == "bool":
         raise RuntimeError(
-            f"expected scalar type Long but found {getattr(target.dtype, 'name', target.dtype)}: class targets are integers"
+            f"expected scalar type Long but found {getattr(target.dtype, 'name', target.dtype)}: "
+            "class targets are integers"
         )
     if len(shape) < 1:
         raise RuntimeError(f"{name}: input must have at least one dimension, the classes")
@@ -126,11 +127,13 @@ def _check_classes(name: str, input: Any, target: Any, weight: Any) -> None:
     if tshape != wanted:
         if len(shape) > 1 and tshape[:1] and tshape[0] != shape[0]:
             raise ValueError(
-                f"Expected input batch_size ({shape[0]}) to match target batch_size ({tshape[0]}): scores of shape {list(shape)} "
+                f"Expected input batch_size ({shape[0]}) to match target batch_size ({tshape[0]}): "
+                f"scores of shape {list(shape)} "
                 f"want targets of shape {list(wanted)}, not {list(tshape)}"
             )
         raise RuntimeError(
-            f"{name}: scores of shape {list(shape)} ({classes} classes) want targets of shape {list(wanted)}, but got {list(tshape)}"
+            f"{name}: scores of shape {list(shape)} ({classes} classes) want targets of shape "
+            f"{list(wanted)}, but got {list(tshape)}"
             + (
                 "; 0D or 1D target tensor expected, multi-target not supported"
                 if len(shape) <= 2
@@ -139,7 +142,8 @@ def _check_classes(name: str, input: Any, target: Any, weight: Any) -> None:
         )
     if weight is not None and tuple(weight.shape) != (classes,):
         raise RuntimeError(
-            f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of shape: {list(weight.shape)}"
+            f"weight tensor should be defined either for all {classes} classes or no classes but "
+            f"got weight tensor of shape: {list(weight.shape)}"
         )
 
 
@@ -160,7 +164,8 @@ def _weighted(
 
 @op(module="nn.functional", composite=True)
 def nll_loss(
-    input: Array, target: Array, weight: Any = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
+    input: Array, target: Array, weight: Any = None, size_average: Any = None, ignore_index: int =
+    -100, reduce: Any = None,
     reduction: str = "mean",
 ) -> Array:  # fmt: skip
     """-log probability of the target classes: `input` (N, C, ...) holds log probabilities, `target` (N, ...) classes.
@@ -186,10 +191,12 @@ def nll_loss_samples(make: Any) -> Iterator[Any]:
 
 @op(module="nn.functional", composite=True)
 def cross_entropy(
-    input: Array, target: Array, weight: Any = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
+    input: Array, target: Array, weight: Any = None, size_average: Any = None, ignore_index: int =
+    -100, reduce: Any = None,
     reduction: str = "mean", label_smoothing: float = 0.0,
 ) -> Array:  # fmt: skip
-    """-log softmax of the scores (N, C, ...) at the target classes (N, ...), or against target probabilities (N, C, ...).
+    """-log softmax of the scores (N, C, ...) at the target classes (N, ...), or against target
+    probabilities (N, C, ...).
 
     >>> import rushlight
     >>> rushlight.nn.functional.cross_entropy(rushlight.zeros(1, 2), rushlight.tensor([0]))
@@ -229,7 +236,8 @@ def _soft_cross_entropy(
 ) -> Any:
     if not is_floating(target):
         raise RuntimeError(
-            f"Expected floating point type for target with class probabilities, got {getattr(target.dtype, 'name', target.dtype)}: a target of the "
+            "Expected floating point type for target with class probabilities, got "
+            f"{getattr(target.dtype, 'name', target.dtype)}: a target of the "
             "scores' shape holds probabilities; class indices have one dimension less"
         )
     logp = log_softmax(input, axis)
@@ -270,7 +278,8 @@ def check_same_size(name: str, input: Any, target: Any) -> None:
     """ValueError where target and input differ in shape."""
     if tuple(input.shape) != tuple(target.shape):
         raise ValueError(
-            f"{name}: Using a target size ({tuple(target.shape)}) that is different to the input size ({tuple(input.shape)}) is "
+            f"{name}: Using a target size ({tuple(target.shape)}) that is different to the input "
+            f"size ({tuple(input.shape)}) is "
             "deprecated. Please ensure they have the same size."
         )
 
@@ -328,7 +337,8 @@ def check_probabilities(array: Any) -> None:
         options = {"axes": tuple(range(array.ndim)), "keepdim": False}
         if reduce_min(array, **options) < 0 or reduce_max(array, **options) > 1:
             raise RuntimeError(
-                "all elements of input should be between 0 and 1: binary_cross_entropy takes probabilities; scores go to binary_cross_entropy_with_logits"
+                "all elements of input should be between 0 and 1: binary_cross_entropy takes "
+                "probabilities; scores go to binary_cross_entropy_with_logits"
             )
 
 
@@ -346,7 +356,8 @@ def binary_cross_entropy_samples(make: Any) -> Iterator[Any]:
 
 @op(module="nn.functional", composite=True)
 def binary_cross_entropy_with_logits(
-    input: Array, target: Array, weight: Any = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
+    input: Array, target: Array, weight: Any = None, size_average: Any = None, reduce: Any = None,
+    reduction: str = "mean",
     pos_weight: Any = None,
 ) -> Array:  # fmt: skip
     """`binary_cross_entropy` of sigmoid(input), without overflow; `pos_weight` weighs the positive targets."""
@@ -379,7 +390,9 @@ def kl_div(
     reduction: str = "mean",
     log_target: bool = False,
 ) -> Array:
-    """Target * (log target - input) for log probabilities `input`; reduction "batchmean" divides the sum by the batch."""
+    """Target * (log target - input) for log probabilities `input`; reduction "batchmean" divides
+    the sum by the batch.
+    """
     if size_average is not None or reduce is not None:
         reduction = chosen_reduction(size_average, reduce, reduction)
     losses = (
@@ -389,7 +402,8 @@ def kl_div(
         return sum(losses) / next(iter(input.shape)) if len(input.shape) else sum(losses)
     if reduction == "mean":
         warn_user(
-            "reduction: 'mean' divides the total loss by both the batch size and the support size. 'batchmean' divides only by the batch size, and aligns with the KL div math definition."
+            "reduction: 'mean' divides the total loss by both the batch size and the support size. "
+            "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
         )
     return reduced(losses, reduction)
 
@@ -402,7 +416,8 @@ def kl_div_samples(make: Any) -> Iterator[Any]:
 
 @op(module="nn.functional", composite=True)
 def poisson_nll_loss(
-    input: Array, target: Array, log_input: bool = True, full: bool = False, size_average: Any = None, eps: float = 1e-8,
+    input: Array, target: Array, log_input: bool = True, full: bool = False, size_average: Any =
+    None, eps: float = 1e-8,
     reduce: Any = None, reduction: str = "mean",
 ) -> Array:  # fmt: skip
     """-log likelihood of counts `target` under a Poisson distribution whose rate is exp(input), or input."""

@@ -26,7 +26,9 @@ Axes = tuple[int, ...]
 
 @op(function=False, outputs=("standard", "center", "scale"), node="NativeBatchNormBackward0")
 def standardized(input: Array, axes: Axes, eps: float) -> Any:
-    """(x - mean) / sqrt(variance + eps) over `axes`, with the mean and 1 / sqrt(variance + eps), which keep their dims."""
+    """(x - mean) / sqrt(variance + eps) over `axes`, with the mean and 1 / sqrt(variance + eps),
+    which keep their dims.
+    """
     dtype = input.dtype
     x = to(input, FLOAT32) if dtype in HALF else input
     count = float(shapes.size_of(x.shape[a] for a in axes))
@@ -72,13 +74,15 @@ def _check_channels(name: str, channels: int, **given: Any) -> None:
     for what, x in given.items():
         if x is not None and tuple(x.shape) != (channels,):
             raise RuntimeError(
-                f"{name}: {what} should contain {channels} elements not {shapes.size_of(tuple(x.shape))}: the input has {channels} channels"
+                f"{name}: {what} should contain {channels} elements not "
+                f"{shapes.size_of(tuple(x.shape))}: the input has {channels} channels"
             )
 
 
 @op(module="nn.functional", composite=True, aliases=("batch_norm",))
 def batch_norm(
-    input: Array, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None, training: bool = False,
+    input: Array, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any
+    = None, training: bool = False,
     momentum: float = 0.1, eps: float = 1e-5,
 ) -> Array:  # fmt: skip
     """Each channel (dimension 1) to mean 0 and variance 1, then `weight` and `bias` (Ioffe and Szegedy, 2015).
@@ -88,7 +92,8 @@ def batch_norm(
     shape = tuple(input.shape)
     if len(shape) < 2:
         raise RuntimeError(
-            f"batch_norm: expected an input of at least 2 dimensions, (batch, channels, ...), but got shape {list(shape)}"
+            "batch_norm: expected an input of at least 2 dimensions, (batch, channels, ...), but "
+            f"got shape {list(shape)}"
         )
     channels, rank = shape[1], len(shape)
     _check_channels(
@@ -201,17 +206,20 @@ def _last_axes(name: str, input: Any, normalized_shape: Any, **given: Any) -> Ax
     wanted = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not wanted:
         raise RuntimeError(
-            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got normalized_shape = []"
+            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one "
+            "element, but got normalized_shape = []"
         )
     shape = tuple(input.shape)
     if shape[len(shape) - len(wanted) :] != wanted or len(shape) < len(wanted):
         raise RuntimeError(
-            f"Given normalized_shape={list(wanted)}, expected input with shape [*, {', '.join(map(str, wanted))}], but got input of size{list(shape)}"
+            f"Given normalized_shape={list(wanted)}, expected input with shape [*, "
+            f"{', '.join(map(str, wanted))}], but got input of size{list(shape)}"
         )
     for what, x in given.items():
         if x is not None and tuple(x.shape) != wanted:
             raise RuntimeError(
-                f"Expected {what} to be of same shape as normalized_shape, but got {what} of shape {list(x.shape)} and normalized_shape = {list(wanted)}"
+                f"Expected {what} to be of same shape as normalized_shape, but got {what} of shape "
+                f"{list(x.shape)} and normalized_shape = {list(wanted)}"
             )
     return tuple(range(len(shape) - len(wanted), len(shape)))
 
@@ -220,7 +228,9 @@ def _last_axes(name: str, input: Any, normalized_shape: Any, **given: Any) -> Ax
 def layer_norm(
     input: Array, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Array:
-    """The last dimensions, of `normalized_shape`, to mean 0 and variance 1, then `weight` and `bias` (Ba and others, 2016)."""
+    """The last dimensions, of `normalized_shape`, to mean 0 and variance 1, then `weight` and
+    `bias` (Ba and others, 2016).
+    """
     axes = _last_axes("layer_norm", input, normalized_shape, weight=weight, bias=bias)
     return _affine(standardized(input, axes, eps)[0], weight, bias)
 
@@ -266,7 +276,8 @@ def group_norm(
         raise RuntimeError(f"Expected num groups to be greater than 0, got {num_groups}")
     if shape[1] % num_groups:
         raise RuntimeError(
-            f"Expected number of channels in input to be divisible by num_groups, but got input of shape {list(shape)} and num_groups={num_groups}"
+            "Expected number of channels in input to be divisible by num_groups, but got input of "
+            f"shape {list(shape)} and num_groups={num_groups}"
         )
     _check_channels("group_norm", shape[1], weight=weight, bias=bias)
     grouped = to_shape(input, (shape[0], num_groups, shapes.size_of(shape[1:]) // num_groups))

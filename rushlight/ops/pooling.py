@@ -54,7 +54,8 @@ def _geometry(
     for b, k, d in zip(border, size, spacing, strict=True):
         if b < 0 or b > (d * (k - 1) + 1) // 2:
             raise RuntimeError(
-                f"pad should be at most half of effective kernel size, but got pad={b}, kernel_size={k} and dilation={d}"
+                f"pad should be at most half of effective kernel size, but got pad={b}, "
+                f"kernel_size={k} and dilation={d}"
             )
     after = []
     for n, k, t, b, d in zip(tuple(x.shape)[-rank:], size, step, border, spacing, strict=True):
@@ -67,7 +68,8 @@ def _geometry(
             )  # the last window must start inside the input or left border
         if count < 1:
             raise RuntimeError(
-                f"Given input size: {list(x.shape)}. Calculated output size: ({count}). Output size is too small for {name}"
+                f"Given input size: {list(x.shape)}. Calculated output size: ({count}). Output "
+                f"size is too small for {name}"
             )
         after.append(max(b, (count - 1) * t + reach - n - b) if ceil_mode else b)
     return {
@@ -211,7 +213,8 @@ def _max_pool(rank: int) -> Any:
     name = f"max_pool{rank}d"
 
     def body(
-        input: Array, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+        input: Array, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+        ceil_mode: bool = False,
         return_indices: bool = False,
     ) -> Any:  # fmt: skip
         g = _geometry(name, rank, input, kernel_size, stride, padding, dilation, ceil_mode)
@@ -288,7 +291,8 @@ def _max_unpool(rank: int) -> Any:
         shape = tuple(input.shape)
         if tuple(indices.shape) != shape:
             raise RuntimeError(
-                f"Expected shape of indices to be same as that of the input tensor ({list(shape)}) but got indices tensor with shape: {list(indices.shape)}"
+                f"Expected shape of indices to be same as that of the input tensor ({list(shape)}) "
+                f"but got indices tensor with shape: {list(indices.shape)}"
             )
         target = tuple(
             (n - 1) * t + k - 2 * b

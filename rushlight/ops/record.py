@@ -614,8 +614,11 @@ def rewrite_base(
 
 
 def forget_history(self: Tensor) -> None:
-    """After a write that no gradient passes: the tensor no longer depends on what made it."""
-    if self._base is None:
+    """After a write that no gradient passes: the tensor no longer depends on what made it.
+
+    Under no_grad() nothing changes, as in PyTorch: a parameter that is filled there stays a parameter.
+    """
+    if self._base is None and state.grad_enabled:
         self._grad_fn, self._requires_grad = None, False
         self._generation += 1
 

@@ -28,7 +28,8 @@ def padded(input: Array, before: Sequence[int], after: Sequence[int], value: flo
         for d, (start, stop) in enumerate(zip(low, high)):
             if stop < start:
                 raise RuntimeError(
-                    f"The input size {input.shape[d]}, plus negative padding {before[d]} and {after[d]}, resulted in a negative output "
+                    f"The input size {input.shape[d]}, plus negative padding {before[d]} and "
+                    f"{after[d]}, resulted in a negative output "
                     f"size, which is invalid. Check dimension {d} of your input."
                 )
         input = s.slice_(input, starts=low, stops=high, steps=(1,) * input.ndim)
@@ -52,12 +53,12 @@ def _border_indices(mode: str, size: int, before: int, after: int, where: str) -
     if mode == "reflect":
         if max(before, after) >= size:
             raise RuntimeError(
-                f"Argument #4: Padding size should be less than the corresponding input dimension, but got: padding ({before}, {after}) at {where} of size {size}"
+                "Argument #4: Padding size should be less than the corresponding input dimension, "
+                f"but got: padding ({before}, {after}) at {where} of size {size}"
             )
         turn = 2 * (size - 1) or 1
         return tuple(
-            (lambda r: min(r, turn - r))(i % turn) if size > 1 else 0
-            for i in range(-before, size + after)
+            min(i % turn, turn - i % turn) if size > 1 else 0 for i in range(-before, size + after)
         )
     if mode == "circular":
         if max(before, after) > size:
@@ -84,7 +85,8 @@ def pad(input: Array, pad: Any, mode: str = "constant", value: float | None = No
         raise RuntimeError("Padding length must be divisible by 2")
     if len(amounts) // 2 > rank:
         raise RuntimeError(
-            f"Padding length should be less than or equal to two times the input dimension but got padding length {len(amounts)} and input of dimension {rank}"
+            "Padding length should be less than or equal to two times the input dimension but got "
+            f"padding length {len(amounts)} and input of dimension {rank}"
         )
     count = len(amounts) // 2
     before = [0] * (rank - count) + amounts[::2][::-1]
@@ -246,7 +248,8 @@ def interpolate(
     rank = len(input.shape) - 2
     if rank < 1 or rank > 3:
         raise NotImplementedError(
-            f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {rank + 2}D) for the modes: nearest | linear | bilinear | bicubic | trilinear | area | nearest-exact (got {mode})"
+            f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {rank + 2}D) for the "
+            f"modes: nearest | linear | bilinear | bicubic | trilinear | area | nearest-exact (got {mode})"
         )
     if antialias:
         raise NotImplementedError("interpolate: antialias=True is not built yet")
@@ -268,7 +271,8 @@ def interpolate(
         )
         if len(target) != rank:
             raise ValueError(
-                f"Input and output must have the same number of spatial dimensions, but got input with spatial dimensions of {list(have)} and output size of {size}"
+                "Input and output must have the same number of spatial dimensions, but got input "
+                f"with spatial dimensions of {list(have)} and output size of {size}"
             )
     else:
         factors = (
@@ -278,7 +282,8 @@ def interpolate(
         )
         if len(factors) != rank:
             raise ValueError(
-                f"Input and scale_factor must have the same number of spatial dimensions, but got {rank} and scale_factor of {scale_factor}"
+                "Input and scale_factor must have the same number of spatial dimensions, but got "
+                f"{rank} and scale_factor of {scale_factor}"
             )
         target = tuple(math.floor(n * f) for n, f in zip(have, factors, strict=True))
         if not recompute_scale_factor:
@@ -352,7 +357,8 @@ def pixel_shuffle(input: Array, upscale_factor: int) -> Array:
         raise RuntimeError(f"pixel_shuffle expects a positive upscale_factor, but got {r}")
     if shape[-3] % (r * r):
         raise RuntimeError(
-            f"pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but input.size(-3)={shape[-3]} is not divisible by {r * r}"
+            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square "
+            f"of upscale_factor, but input.size(-3)={shape[-3]} is not divisible by {r * r}"
         )
     *lead, c, h, w = shape
     n = len(lead)
@@ -374,7 +380,8 @@ def pixel_unshuffle(input: Array, downscale_factor: int) -> Array:
     *lead, c, h, w = shape
     if h % r or w % r:
         raise RuntimeError(
-            f"pixel_unshuffle expects height and width to be divisible by downscale_factor, but they are {h} and {w} for {r}"
+            "pixel_unshuffle expects height and width to be divisible by downscale_factor, but "
+            f"they are {h} and {w} for {r}"
         )
     n = len(lead)
     x = to_shape(input, (*lead, c, h // r, r, w // r, r))
@@ -464,7 +471,8 @@ def unfold_images(
         )
     if len(input.shape) != 4:
         raise RuntimeError(
-            f"Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: {list(input.shape)}"
+            "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero "
+            f"dimensions for input, but got: {list(input.shape)}"
         )
     kernel, spacing, border, step = _fold_arguments(
         "unfold", kernel_size, dilation, padding, stride
@@ -495,13 +503,15 @@ def fold(
     area = kernel[0] * kernel[1]
     if rows % area:
         raise RuntimeError(
-            f"Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got input.size(1)={rows} and kernel_size={kernel}."
+            "Expected size of input's dimension 1 to be divisible by the product of kernel_size, "
+            f"but got input.size(1)={rows} and kernel_size={kernel}."
         )
     shape = (n, rows // area, size[0] + 2 * border[0], size[1] + 2 * border[1])
     counts = tuple((shape[2 + i] - spacing[i] * (kernel[i] - 1) - 1) // step[i] + 1 for i in (0, 1))
     if counts[0] * counts[1] != columns:
         raise RuntimeError(
-            f"Given output_size={size}, expected size of input's dimension 2 to match the calculated number of sliding blocks {counts[0]} * {counts[1]} = {counts[0] * counts[1]}, but got input.size(2)={columns}."
+            f"Given output_size={size}, expected size of input's dimension 2 to match the "
+            f"calculated number of sliding blocks {counts[0]} * {counts[1]} = {counts[0] * counts[1]}, but got input.size(2)={columns}."
         )
     windows = to_shape(input, (n, rows // area, *kernel, *counts))
     dtype = getattr(input.dtype, "numpy", input.dtype)

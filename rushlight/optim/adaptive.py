@@ -87,7 +87,8 @@ class Adagrad(Optimizer):
 class RMSprop(Optimizer):
     """Divides the gradient by the root of a running mean of its square.
 
-    With `centered` the mean's square is subtracted first (Graves, "Generating Sequences With Recurrent Neural Networks",
+    With `centered` the mean's square is subtracted first (Graves, "Generating Sequences With
+    Recurrent Neural Networks",
     2013). Source: Tieleman and Hinton, Coursera lecture 6.5, 2012.
     """
 

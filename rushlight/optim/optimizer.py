@@ -166,7 +166,8 @@ class Optimizer:
             if result is not None:
                 if not (isinstance(result, tuple) and len(result) == 2):
                     raise RuntimeError(
-                        f"{type(self).__name__}.step must return None or a tuple of (new_args, new_kwargs), but got {result}."
+                        f"{type(self).__name__}.step must return None or a tuple of (new_args, "
+                        f"new_kwargs), but got {result}."
                     )
                 args, kwargs = result
         return args, kwargs
@@ -262,7 +263,9 @@ class Optimizer:
         return result
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes a state dict of an optimizer with the same groups; ValueError if they differ, and nothing is changed."""
+        """Takes a state dict of an optimizer with the same groups; ValueError if they differ, and
+        nothing is changed.
+        """
         state_dict = dict(state_dict)
         for hook in self._optimizer_load_state_dict_pre_hooks.values():
             replaced = hook(self, state_dict)
@@ -270,7 +273,8 @@ class Optimizer:
         saved = deepcopy(state_dict["param_groups"])
         if len(saved) != len(self.param_groups):
             raise ValueError(
-                f"loaded state dict has a different number of parameter groups: {len(saved)}, not {len(self.param_groups)}"
+                f"loaded state dict has a different number of parameter groups: {len(saved)}, not "
+                f"{len(self.param_groups)}"
             )
         for i, (old, new) in enumerate(zip(self.param_groups, saved, strict=True)):
             if len(old["params"]) != len(new["params"]):

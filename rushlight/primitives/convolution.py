@@ -50,7 +50,8 @@ def _(
         padded = " x ".join(str(n + b + a) for n, b, a in zip(x.shape[2:], before, after))
         reach = " x ".join(str(d * (k - 1) + 1) for k, d in zip(weight.shape[2:], dilation))
         raise RuntimeError(
-            f"Calculated padded input size per channel: ({padded}). Kernel size: ({reach}). Kernel size can't be greater than "
+            f"Calculated padded input size per channel: ({padded}). Kernel size: ({reach}). Kernel "
+            "size can't be greater than "
             "actual input size"
         )
     return Aval((x.shape[0], weight.shape[0], *size), dtype_of(x, weight))

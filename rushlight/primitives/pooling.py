@@ -39,7 +39,8 @@ def _counts(
     places = output_size(shape[len(shape) - rank :], size, stride, before, after, dilation)
     if min(places) < 1:
         raise RuntimeError(
-            f"windows of size {list(size)} do not fit an input of size {list(shape[len(shape) - rank :])}: the output size is too small"
+            f"windows of size {list(size)} do not fit an input of size "
+            f"{list(shape[len(shape) - rank :])}: the output size is too small"
         )
     return (*shape[: len(shape) - rank], *places)
 

@@ -36,7 +36,9 @@ class WeightNorm:
 
 
 def weight_norm(module: M, name: str = "weight", dim: int | None = 0) -> M:
-    """Replaces the parameter by `<name>_g`, its lengths, and `<name>_v`, its directions. Warns: see this file's head."""
+    """Replaces the parameter by `<name>_g`, its lengths, and `<name>_v`, its directions. Warns:
+    see this file's head.
+    """
     warnings.warn(
         "`torch.nn.utils.weight_norm` is deprecated in favor of `torch.nn.utils.parametrizations.weight_norm`.",
         FutureWarning,
