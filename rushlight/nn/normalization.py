@@ -66,13 +66,10 @@ class LayerNorm(Module):
 
     def extra_repr(self) -> str:
         """The hyper-parameters."""
-        text = (
-            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
+            f"bias={self.bias is not None}"
         )
-        return text + (f", bias={self.bias is not None}" if _LAYER_NORM_SHOWS_BIAS else "")
-
-
-_LAYER_NORM_SHOWS_BIAS = True
 
 
 class RMSNorm(Module):
@@ -173,7 +170,10 @@ class GroupNorm(Module):
 
     def extra_repr(self) -> str:
         """The hyper-parameters."""
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+            f"bias={self.bias is not None}"
+        )
 
 
 class LocalResponseNorm(Module):

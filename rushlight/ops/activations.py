@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from rushlight.core.dtypes import BOOL, FLOATING
+from rushlight.core.dtypes import BOOL, COMPLEX, FLOATING
 from rushlight.core.shapes import dimension, size_of
+from rushlight.ops.complex_numbers import conjugate
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.operands import promote
 from rushlight.ops.pointwise import abs, erf, exp, sigmoid, tanh
@@ -228,6 +229,8 @@ selu.samples(selu_values_samples)
 @op(function=False, inplace=True, node="SiluBackward0")
 def silu_values(input: Array) -> Array:
     """The elements of `silu`."""
+    if input.dtype in COMPLEX:
+        return p.div(input, p.add(p.exp(p.neg(input)), 1))
     _floating("silu", input)
     return p.mul(input, p.logistic(input))
 
@@ -235,7 +238,7 @@ def silu_values(input: Array) -> Array:
 @silu_values.gradient("input")
 def silu_gradient(grad: Array, input: Array) -> Array:
     gate_ = sigmoid(input)
-    return grad * (gate_ * (1 + input * (1 - gate_)))
+    return grad * conjugate(gate_ * (1 + input * (1 - gate_)))
 
 
 @silu_values.samples

@@ -225,8 +225,8 @@ def multi_margin_loss(
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and len(weight.shape) != 1:
         raise ValueError("weight must be one-dimensional")
-    single = len(input.shape) == 1
-    x = unsqueeze(input, 0) if single else input
+    single = len(input.shape) < 2
+    x = to_shape(input, (1, shapes.size_of(tuple(input.shape)))) if single else input
     t = to_shape(target, (1,)) if single else target
     right = -nll_values(x, t, None, -100)
     apart = relu(margin - unsqueeze(right, 1) + x)

@@ -65,7 +65,7 @@ def where_method_samples(make: Any) -> Iterator[Any]:
 
 
 def _check_index(name: str, x: Any, index: Any, axis: int, source: Any = None) -> None:
-    if index.dtype not in INTEGRAL or index.dtype in (BOOL, UINT8):
+    if index.size and (index.dtype not in INTEGRAL or index.dtype in (BOOL, UINT8)):
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
     rank = max(1, x.ndim)
     if max(1, index.ndim) != rank and index.size:
@@ -484,7 +484,8 @@ def index_fill_gradient_input(grad: Array, dim: int, index: Array) -> Array:
 
 @index_fill.gradient("value")
 def index_fill_gradient_value(grad: Array, dim: int, index: Array) -> Array:
-    return sum(index_select(grad, dim, index))
+    here = index_fill(zeros_shaped(grad, tuple(grad.shape)), dim, index, 1)
+    return sum(grad * here)  # an index that occurs twice counts once
 
 
 @index_select.samples
@@ -544,6 +545,18 @@ def take(input: Array, index: Array) -> Array:
     return indexed(flat, [index], (0,), False)
 
 
+@op(function=False, differentiable=False)
+def from_end(index: Array, size: int) -> Array:
+    """Indices with the negative ones counted from the end."""
+    index = to(index, INT64)
+    return s.select(p.less(index, 0), p.add(index, size), index)
+
+
+@from_end.samples
+def from_end_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make.ints(4, low=-3, high=3), 3)
+
+
 @op(method=True, composite=True)
 def take_along_dim(input: Array, indices: Array, dim: int | None = None) -> Array:
     """`gather` with broadcasting; of the flattened tensors where `dim` is None."""
@@ -556,6 +569,7 @@ def take_along_dim(input: Array, indices: Array, dim: int | None = None) -> Arra
             f"but got {len(input.shape)} dimensions for input, and {len(indices.shape)} dimensions for indices"
         )
     axis = dimension(dim, len(input.shape))
+    indices = from_end(indices, tuple(input.shape)[axis])
 
     def cut(shape, n):
         return tuple(n if i == axis else m for i, m in enumerate(shape))

@@ -91,6 +91,8 @@ def batch_norm(
     """
     shape = tuple(input.shape)
     if len(shape) < 2:
+        if not shapes.size_of(shape):
+            return input * 1
         raise RuntimeError(
             "batch_norm: expected an input of at least 2 dimensions, (batch, channels, ...), but "
             f"got shape {list(shape)}"

@@ -624,10 +624,18 @@ def copysign_gradient_other(grad: Array) -> Array:
 copysign.samples(binary_samples(0.3, 2))
 
 
-@op(method=True, inplace=True, differentiable=False)
+@op(method=True, inplace=True)
 def nextafter(input: Array, other: Array) -> Array:
-    """The next floating point number after `input` towards `other`."""
+    """The next floating point number after `input` towards `other`.
+
+    The gradient goes to `input`, except where the two are equal: there it is 0.
+    """
     return p.nextafter(*promote(input, other))
+
+
+@nextafter.gradient("input", "other")
+def nextafter_gradient(grad: Array, input: Array, other: Array) -> tuple[Array, Array]:
+    return choose(input == other, 0, grad), grad * 0
 
 
 nextafter.samples(binary_samples(numbers=False))

@@ -12,9 +12,10 @@ from rushlight.ops.activations import relu
 from rushlight.ops.convolution import sizes
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.extremes import max_along
+from rushlight.ops.gathering import scatter, zeros_shaped
 from rushlight.ops.joining import cat, stack
 from rushlight.ops.pointwise import sign
-from rushlight.ops.positions import pick, place
+from rushlight.ops.positions import pick
 from rushlight.ops.reduction import mean
 from rushlight.ops.shape import flatten, narrow, to_shape
 from rushlight.primitives import elementwise as p
@@ -303,7 +304,8 @@ def _max_unpool(rank: int) -> Any:
         lead, planes = shape[:-rank], math.prod(target)
         flat = to_shape(input, (*lead, math.prod(shape[-rank:])))
         where = to_shape(indices, (*lead, math.prod(shape[-rank:])))
-        out = place(flat, where, len(lead), planes)
+        empty = zeros_shaped(flat, (*lead, planes))
+        out = scatter(empty, len(lead), where, flat)  # of several at one place the last stays
         return to_shape(out, (*lead, *target))
 
     body.__name__ = name

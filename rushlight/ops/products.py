@@ -582,7 +582,13 @@ def tensordot(a: Array, b: Array, dims: Any = 2, out: Any = None) -> Array:
     left, right = [shapes.dimension(d, ra) for d in left], [shapes.dimension(d, rb) for d in right]
     sa, sb = tuple(a.shape), tuple(b.shape)
     for i, j in zip(left, right, strict=True):
-        if sa[i] != sb[j]:
+        if (
+            sa[i] != sb[j] and sa[i] == 1
+        ):  # as in PyTorch, size 1 broadcasts: the other side is summed first
+            b = sum(b, j, True)
+        elif sa[i] != sb[j] and sb[j] == 1:
+            a = sum(a, i, True)
+        elif sa[i] != sb[j]:
             raise RuntimeError(
                 f"contracted dimensions need to match, but first has size {sa[i]} in dim {i} and second has size {sb[j]} in dim {j}"
             )
@@ -590,7 +596,7 @@ def tensordot(a: Array, b: Array, dims: Any = 2, out: Any = None) -> Array:
     others = [ra + j for j in range(rb)]
     for i, j in zip(left, right, strict=True):
         others[j] = letters[i]
-    kept = [x for x in letters if x not in others] + [x for x in others if x not in letters]
+    kept = [i for i in letters if i not in left] + [ra + j for j in range(rb) if j not in right]
     result = _contract_pair(a, letters, b, others, kept)
     return result if out is None else out.copy_(result)
 

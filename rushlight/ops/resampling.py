@@ -105,7 +105,7 @@ def pad(input: Array, pad: Any, mode: str = "constant", value: float | None = No
         b, a = before[axis], after[axis]
         if not (b or a):
             continue
-        if b < 0 or a < 0:
+        if mode == "circular" and (b < 0 or a < 0):
             input = narrow(
                 input, axis, max(0, -b), tuple(input.shape)[axis] + min(0, a) + min(0, b)
             )

@@ -25,8 +25,10 @@ def _same_module(info: Any, arguments: Any) -> tuple[Any, Any]:
         key: translate(value)
         for key, value in theirs.state_dict().items()
         if isinstance(value, torch.Tensor)
+        and not isinstance(value, torch.nn.parameter.UninitializedTensorMixin)
     }
-    ours.load_state_dict(state)
+    lazy = isinstance(theirs, torch.nn.modules.lazy.LazyModuleMixin)
+    ours.load_state_dict(state, strict=not lazy)  # lazy ones draw their values at the first call
     return ours, theirs
 
 

@@ -31,6 +31,8 @@ def translate(value: Any, requires_grad: bool = True) -> Any:
             rushlight.from_numpy(array_of(value)), requires_grad=value.requires_grad
         )
     if isinstance(value, torch.Tensor):
+        if value.untyped_storage().nbytes() != value.nbytes and value.numel():
+            return _translate_part(value, requires_grad)
         made = rushlight.Tensor.__new__(rushlight.Tensor)
         made._array = np.asarray(array_of(value))
         return made.requires_grad_() if requires_grad and value.requires_grad else made
@@ -55,6 +57,14 @@ def translate(value: Any, requires_grad: bool = True) -> Any:
     if isinstance(value, torch.nn.Module):
         return translate_module(value)
     return value
+
+
+def _translate_part(value: torch.Tensor, requires_grad: bool) -> rushlight.Tensor:
+    """A tensor that looks at a part of its memory (or at some elements often), memory and all."""
+    count = value.untyped_storage().nbytes() // value.element_size()
+    memory = translate(torch.as_strided(value.detach(), (count,), (1,), 0).clone())
+    made = memory.as_strided(value.shape, value.stride(), value.storage_offset()).detach()
+    return made.requires_grad_() if requires_grad and value.requires_grad else made
 
 
 def translate_module(module: torch.nn.Module) -> Any:
