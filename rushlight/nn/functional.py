@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from rushlight.nn.attention_forward import (
+    multi_head_attention_forward as multi_head_attention_forward,
+)
 from rushlight.ops.public import namespace
 
 globals().update(namespace("nn.functional"))

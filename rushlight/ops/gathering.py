@@ -366,7 +366,18 @@ def scatter_reduce_gradient_src(
             gather(grad / scatter_hits(input, dim, index, include_self), dim, index), shape
         )
     if reduce == "prod":
-        return _padded_to(gather(grad * out, dim, index), shape) / src
+        zero = src == 0
+        zeros = in_dtype(choose(zero, 1.0, 0.0), getattr(grad.dtype, "numpy", grad.dtype))
+        others = choose(zero, 1, src)
+        count = scatter_reduce(
+            zeros_shaped(grad, tuple(input.shape)), dim, index, zeros, "sum", include_self=True
+        )
+        product = scatter_reduce(input, dim, index, others, "prod", include_self=include_self)
+        full, without = gather(grad * out, dim, index), gather(grad * product, dim, index)
+        alone = zero & (_padded_to(gather(count, dim, index), shape) == 1)
+        return choose(
+            alone, _padded_to(without, shape), choose(zero, 0, _padded_to(full, shape) / others)
+        )
     return _shared(grad, input, out, dim, index, src)[1]
 
 

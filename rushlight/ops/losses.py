@@ -435,6 +435,12 @@ def poisson_nll_loss_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(3, 4, low=0.5), make(3, 4, low=1.5, high=3), False, True)
 
 
+def _spans_one_dimension(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether the shapes are equal but for one dimension, of size 1 in the first."""
+    apart = [n for n, m in zip(shape, wanted) if n != m]
+    return len(shape) == len(wanted) and apart == [1]
+
+
 @op(module="nn.functional", composite=True)
 def gaussian_nll_loss(
     input: Array,
@@ -454,7 +460,7 @@ def gaussian_nll_loss(
     elif tuple(var.shape) != tuple(input.shape):
         if tuple(input.shape)[:-1] == tuple(var.shape):
             var = unsqueeze(var, -1)
-        elif tuple(input.shape)[:-1] != tuple(var.shape)[:-1] or tuple(var.shape)[-1] != 1:
+        elif not _spans_one_dimension(tuple(var.shape), tuple(input.shape)):
             raise ValueError(
                 f"var is of incorrect size: shape {list(var.shape)} beside an input of shape {list(input.shape)}"
             )

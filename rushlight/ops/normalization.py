@@ -120,12 +120,12 @@ def batch_norm(
         )
     axes = (0, *range(2, rank))
     count = shapes.size_of(shape[a] for a in axes)
-    if count <= 1:
+    if count == 1:
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {_size(shape)}"
         )
     standard, center, scale = standardized(input, axes, eps)
-    if running_mean is not None or running_var is not None:
+    if count and (running_mean is not None or running_var is not None):
         with no_grad():
             if running_mean is not None:
                 _moved(running_mean, to_shape(center.detach(), (channels,)), momentum)
@@ -181,7 +181,7 @@ def instance_norm(
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     axes = tuple(range(2, rank))
     count = shapes.size_of(shape[2:])
-    if count <= 1:
+    if count == 1:
         raise ValueError(
             f"Expected more than 1 spatial element when training, got input size {_size(shape)}"
         )

@@ -620,8 +620,10 @@ def _contract_pair(a: Any, la: list[int], b: Any, lb: list[int], kept: list[int]
     batch = [x for x in la if x in lb and x in kept]
     summed = [x for x in la if x in lb and x not in kept]
     rows, columns = [x for x in la if x not in lb], [x for x in lb if x not in la]
-    size = {**dict(zip(la, tuple(a.shape))), **{x: n for x, n in zip(lb, tuple(b.shape)) if n != 1}}
-    size = {**size, **{x: n for x, n in zip(la, tuple(a.shape)) if n != 1}}
+    size: dict[int, int] = {}
+    for x, n in (*zip(la, tuple(a.shape)), *zip(lb, tuple(b.shape))):
+        if size.get(x, 1) == 1:  # where one side has size 1 it broadcasts
+            size[x] = n
 
     def count(labels):
         return shapes.size_of(size[x] for x in labels)

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rushlight.core import dtypes
-from rushlight.core.dtypes import FLOATING, INT64
+from rushlight.core.dtypes import FLOAT64, FLOATING, INT64
 from rushlight.core.shapes import broadcast
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.operands import sequence, to
 from rushlight.ops.record import check_writable, forget_history
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import structural as s
-from rushlight.primitives.reduction import argmax
-from rushlight.primitives.sorting import sort
+from rushlight.primitives.reduction import cumulative_sum
+from rushlight.primitives.sorting import searchsorted, sort
 from rushlight.random import streams
 from rushlight.random.draws import draw
 from rushlight.tensor.storage import write
@@ -207,7 +207,7 @@ def bernoulli_samples(make: Any) -> Iterator[Any]:
     yield Bad(make(3), 1.5, raises=RuntimeError, says="in [0, 1]")
 
 
-@op(differentiable=False)
+@op(factory=True, differentiable=False)
 def normal(
     mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, dtype: Any = None
 ) -> Array:
@@ -220,7 +220,7 @@ def normal(
             streams.normal,
             generator,
             _sizes((size,), "normal"),
-            _default(dtype and dtypes.to_numpy(dtype)),
+            _default(dtype),
             float(mean),
             float(std),
         )
@@ -255,18 +255,27 @@ def multinomial(
             "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
         )
     if replacement:
-        noise = draw(
-            streams.exponential,
-            generator,
-            (*input.shape[:-1], num_samples, input.shape[-1]),
-            input.dtype,
-        )
-        ratio = p.div(s.reshape(input, shape=(*input.shape[:-1], 1, input.shape[-1])), noise)
-        return argmax(ratio, axis=ratio.ndim - 1)
+        return _with_replacement(input, num_samples, generator)
     ratio = p.div(input, draw(streams.exponential, generator, input.shape, input.dtype))
     _, order = sort(ratio, axis=input.ndim - 1, descending=True, stable=True)
     stops = (*input.shape[:-1], num_samples)
     return s.copy(s.slice_(order, starts=(0,) * input.ndim, stops=stops, steps=(1,) * input.ndim))
+
+
+def _with_replacement(input: Any, count: int, generator: Any) -> Any:
+    """By where uniform numbers fall among the sums of chances: the inverse of the distribution function."""
+    last = input.ndim - 1
+    sums = cumulative_sum(input, axis=last)
+    total = s.slice_(
+        sums,
+        starts=(*(0,) * last, input.shape[-1] - 1),
+        stops=sums.shape,
+        steps=(1,) * input.ndim,
+    )
+    edges = s.cast(p.div(sums, s.expand(total, shape=sums.shape)), dtype=FLOAT64)
+    spots = draw(streams.uniform, generator, (*input.shape[:-1], count), FLOAT64)
+    found = searchsorted(edges, spots, right=False, dtype=INT64)
+    return p.minimum(found, s.full(input.shape[-1] - 1, shape=(), dtype=INT64))
 
 
 @multinomial.samples

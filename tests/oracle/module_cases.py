@@ -14,13 +14,14 @@ import rushlight
 from tests.oracle.translation import compare, translate
 
 
-def _same_module(info: Any, arguments: Any) -> tuple[Any, Any]:
+def _same_module(info: Any, arguments: Any, dtype: torch.dtype) -> tuple[Any, Any]:
     """Both sides' module from the same arguments, with equal parameters and buffers."""
     torch.manual_seed(0)
-    theirs = info.module_cls(*arguments.args, **arguments.kwargs)
+    theirs = info.module_cls(*arguments.args, **arguments.kwargs).to(dtype)
     rushlight.manual_seed(0)
     name = info.module_cls.__name__
     ours = getattr(rushlight.nn, name)(*translate(arguments.args), **translate(arguments.kwargs))
+    ours.to(translate(dtype))
     state = {
         key: translate(value)
         for key, value in theirs.state_dict().items()
@@ -32,8 +33,8 @@ def _same_module(info: Any, arguments: Any) -> tuple[Any, Any]:
     return ours, theirs
 
 
-def _run_module(info: Any, given: Any, training: bool) -> None:
-    ours, theirs = _same_module(info, given.constructor_input)
+def _run_module(info: Any, given: Any, training: bool, dtype: torch.dtype) -> None:
+    ours, theirs = _same_module(info, given.constructor_input, dtype)
     assert repr(ours) == repr(theirs), f"repr: {ours!r}, wanted {theirs!r}"
     ours.train(training)
     theirs.train(training)
@@ -79,7 +80,7 @@ def run_module(info: Any, dtype: torch.dtype) -> tuple[int, list[str]]:
                     continue
                 count += 1
                 try:
-                    _run_module(info, given, training)
+                    _run_module(info, given, training, dtype)
                 except Exception as error:
                     text = " ".join(str(error).split())
                     failures.append(

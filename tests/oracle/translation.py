@@ -18,6 +18,8 @@ TOLERANCES = {
 
 def array_of(tensor: torch.Tensor) -> np.ndarray:
     """The elements of a torch tensor as an array, in the same order of strides."""
+    if torch._is_zerotensor(tensor):
+        tensor = torch.zeros(tensor.shape, dtype=tensor.dtype)
     tensor = tensor.detach().resolve_conj().resolve_neg()
     if tensor.dtype is torch.bfloat16:
         return tensor.float().numpy().astype(rushlight.bfloat16.numpy)
@@ -56,6 +58,8 @@ def translate(value: Any, requires_grad: bool = True) -> Any:
         return {k: translate(v, requires_grad) for k, v in value.items()}
     if isinstance(value, torch.nn.Module):
         return translate_module(value)
+    if callable(value) and getattr(torch.nn.functional, getattr(value, "__name__", ""), 0) is value:
+        return getattr(rushlight.nn.functional, value.__name__)
     return value
 
 
@@ -68,8 +72,26 @@ def _translate_part(value: torch.Tensor, requires_grad: bool) -> rushlight.Tenso
 
 
 def translate_module(module: torch.nn.Module) -> Any:
-    """The rushlight module of the same class name and attributes, for those that only hold functions."""
-    return getattr(rushlight.nn, type(module).__name__)()
+    """The rushlight module of the same class and values, for those that are arguments of others."""
+    name = type(module).__name__
+    if name in ("TransformerEncoderLayer", "TransformerDecoderLayer"):
+        made = getattr(rushlight.nn, name)(
+            module.linear1.in_features,
+            module.self_attn.num_heads,
+            module.linear1.out_features,
+            module.dropout.p,
+            translate(module.activation),
+            layer_norm_eps=module.norm1.eps,
+            batch_first=module.self_attn.batch_first,
+            norm_first=module.norm_first,
+            bias=module.linear1.bias is not None,
+        )
+    elif name == "LayerNorm":
+        made = rushlight.nn.LayerNorm(module.normalized_shape, module.eps)
+    else:
+        made = getattr(rushlight.nn, name)()
+    made.load_state_dict({k: translate(v) for k, v in module.state_dict().items()})
+    return made
 
 
 def compare(
