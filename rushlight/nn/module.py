@@ -14,7 +14,7 @@ from rushlight.nn import errors
 from rushlight.nn.hooks import HookMethods, global_hooks
 from rushlight.nn.parameter import Buffer, Parameter, is_lazy
 from rushlight.nn.state_dict import StateDictMethods
-from rushlight.tensor.tensor import Tensor
+from rushlight.tensor.tensor import Tensor, wrap
 
 Self = TypeVar("Self", bound="Module")
 
@@ -396,14 +396,21 @@ class Module(StateDictMethods, HookMethods):
             for module in self.children():
                 module._apply(fn)
         for parameter in self._parameters.values():
-            if parameter is None or is_lazy(parameter):
+            if parameter is None:
+                continue
+            if is_lazy(parameter):  # no values yet: the dtype is what they will have
+                parameter._array = fn(wrap(parameter._array))._array
                 continue
             parameter.data = fn(parameter.data)
             if parameter._grad is not None:
                 grad = parameter._grad
                 parameter._grad = fn(grad.detach()).requires_grad_(grad.requires_grad)  # type: ignore[attr-defined]
         for name, buffer in self._buffers.items():
-            if buffer is not None and not is_lazy(buffer):
+            if buffer is None:
+                continue
+            if is_lazy(buffer):
+                buffer._array = fn(wrap(buffer._array))._array
+            else:
                 self._buffers[name] = fn(buffer)
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator
 from typing import Any
 
@@ -231,7 +232,7 @@ def multi_margin_loss(
     right = -nll_values(x, t, None, -100)
     apart = relu(margin - unsqueeze(right, 1) + x)
     apart = apart if p == 1 else apart * apart
-    own = margin if p == 1 else margin * margin
+    own = builtins.max(margin, 0.0) ** p
     losses = sum(apart, 1) - own
     if weight is not None:
         losses = losses * target_weights(t, weight, x, -100)

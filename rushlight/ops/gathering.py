@@ -108,6 +108,8 @@ def gather(input: Array, dim: int, index: Array, *, sparse_grad: bool = False) -
     axis = dimension(dim, input.ndim)
     _check_index("gather", input, index, axis)
     index = to(index, INT64)
+    if not index.size:
+        return s.full(0, shape=index.shape, dtype=input.dtype)
     if not input.ndim or not index.ndim:
         flat = take_along(
             s.reshape(input, shape=(input.size,)), s.reshape(index, shape=(index.size,)), axis=0
