@@ -81,7 +81,17 @@ def _tie_autograd() -> None:
 
 
 def _tie_exchange() -> None:
-    for module in (values, exchange, memory, copying, legacy, conversion, random_ops, indexing):
+    for module in (
+        show,
+        values,
+        exchange,
+        memory,
+        copying,
+        legacy,
+        conversion,
+        random_ops,
+        indexing,
+    ):
         for name, method in module.METHODS.items():  # type: ignore[attr-defined]
             setattr(Tensor, name, method)
 

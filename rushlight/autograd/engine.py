@@ -17,23 +17,11 @@ from rushlight.autograd import node as nodes
 from rushlight.autograd.hooks import run_tensor_hooks
 from rushlight.autograd.modes import anomaly, state
 from rushlight.autograd.node import Edge, Node, edge_of
+from rushlight.autograd.slots import slots
 from rushlight.core.dtypes import COMPLEX, INEXACT
 from rushlight.core.floating import quiet, restore
 from rushlight.primitives import elementwise, structural
 from rushlight.tensor.tensor import Tensor, wrap
-
-
-class _Slots:
-    """What the engine needs from the ops above it."""
-
-    add: Any = None
-    stack: Any = None
-    fit: Any = None
-    fit_tensor: Any = None
-    rewrite_base: Any = None
-
-
-slots = _Slots()
 
 
 def _identity(value: Any) -> Any:

@@ -6,9 +6,9 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rushlight.autograd.engine import slots
 from rushlight.autograd.modes import state
 from rushlight.autograd.node import Node, Saved, edge_of
+from rushlight.autograd.slots import slots
 from rushlight.core import shapes
 from rushlight.core.dtypes import INEXACT
 from rushlight.core.sites import user_site

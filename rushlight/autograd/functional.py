@@ -7,6 +7,7 @@ from typing import Any
 
 from rushlight.autograd import engine
 from rushlight.autograd.modes import enable_grad
+from rushlight.autograd.slots import slots
 from rushlight.primitives import structural
 from rushlight.tensor.tensor import Tensor, alias, wrap
 
@@ -210,7 +211,7 @@ def jacobian(
             for j, x in enumerate(given):
                 shape = (*out._array.shape, *x._array.shape)
                 if rows:
-                    blocks.append(engine.slots.stack([r[j] for r in rows]).reshape(shape))
+                    blocks.append(slots.stack([r[j] for r in rows]).reshape(shape))
                 else:
                     blocks.append(wrap(structural.full(0, shape=shape, dtype=x._array.dtype)))
             table.append(_answer(many, tuple(blocks), create_graph))

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from rushlight.autograd.engine import backward
-from rushlight.autograd.hooks import RemovableHandle, save_on_cpu, saved_tensors_hooks
+from rushlight.autograd.handles import RemovableHandle
+from rushlight.autograd.hooks import save_on_cpu, saved_tensors_hooks
 from rushlight.autograd.node import Node, edge_of
 from rushlight.tensor.storage import note_write
 from rushlight.tensor.tensor import Tensor

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rushlight.autograd.hooks import RemovableHandle
+from rushlight.autograd.handles import RemovableHandle
 from rushlight.autograd.modes import state
 from rushlight.autograd.node import Node, edge_of
 from rushlight.tensor.tensor import Tensor, alias

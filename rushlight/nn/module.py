@@ -290,18 +290,6 @@ class Module(StateDictMethods, HookMethods):
             raise AttributeError(f"`{name}` is not a buffer")
         return module._buffers[name]  # type: ignore[return-value]
 
-    def get_extra_state(self) -> Any:
-        """Extra state for the state_dict; a module that has some writes this and `set_extra_state`."""
-        raise RuntimeError(
-            "Reached a code path in Module.get_extra_state() that should never be called: override it to use it."
-        )
-
-    def set_extra_state(self, state: Any) -> None:
-        """Takes what `get_extra_state` gave."""
-        raise RuntimeError(
-            "Reached a code path in Module.set_extra_state() that should never be called: override it to use it."
-        )
-
     def named_modules(
         self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:

@@ -38,8 +38,20 @@ class StateDictMethods:
         for name, buffer in module._buffers.items():
             if buffer is not None and name not in module._non_persistent_buffers_set:
                 destination[prefix + name] = buffer if keep_vars else buffer.detach()
-        if type(module).get_extra_state is not _module_class().get_extra_state:
+        if type(module).get_extra_state is not StateDictMethods.get_extra_state:
             destination[prefix + _EXTRA_STATE] = module.get_extra_state()
+
+    def get_extra_state(self) -> Any:
+        """Extra state for the state_dict; a module that has some writes this and `set_extra_state`."""
+        raise RuntimeError(
+            "Reached a code path in Module.get_extra_state() that should never be called: override it to use it."
+        )
+
+    def set_extra_state(self, state: Any) -> None:
+        """Takes what `get_extra_state` gave."""
+        raise RuntimeError(
+            "Reached a code path in Module.set_extra_state() that should never be called: override it to use it."
+        )
 
     def state_dict(
         self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False
@@ -113,7 +125,7 @@ class StateDictMethods:
                     missing_keys.append(key)
                 continue
             _load_member(module, name, member, key, state_dict[key], assign, error_msgs)
-        has_extra = type(module).set_extra_state is not _module_class().set_extra_state
+        has_extra = type(module).set_extra_state is not StateDictMethods.set_extra_state
         extra = prefix + _EXTRA_STATE
         if has_extra:
             if extra in state_dict:
@@ -177,12 +189,6 @@ class StateDictMethods:
                 f"Error(s) in loading state_dict for {type(module).__name__}:\n\t{listed}"
             )
         return incompatible
-
-
-def _module_class() -> Any:
-    from rushlight.nn.module import Module
-
-    return Module
 
 
 class _Backup:

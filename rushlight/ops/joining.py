@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rushlight.autograd.engine import slots
+from rushlight.autograd.slots import slots
 from rushlight.core import shapes
 from rushlight.core.dtypes import INT64
 from rushlight.core.shapes import dimension

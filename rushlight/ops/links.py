@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rushlight.autograd.engine import slots as engine_slots
+from rushlight.autograd.slots import slots as engine_slots
 from rushlight.ops import arithmetic, record
 from rushlight.ops.declare import Array, op
 from rushlight.primitives import structural, views

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.autograd.hooks import RemovableHandle
+from rushlight.autograd.handles import RemovableHandle
 from rushlight.autograd.modes import state as modes
 from rushlight.primitives.interpreter import slot
 from rushlight.tensor.tensor import Tensor, wrap

@@ -41,7 +41,7 @@ def output_size(
     )
 
 
-@convolve.define_rule  # type: ignore[attr-defined]
+@convolve.define_rule
 def _(
     x: Any, weight: Any, *, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes, groups: int
 ) -> Aval:
@@ -57,12 +57,12 @@ def _(
     return Aval((x.shape[0], weight.shape[0], *size), dtype_of(x, weight))
 
 
-@convolve_input.define_rule  # type: ignore[attr-defined]
+@convolve_input.define_rule
 def _(grad: Any, weight: Any, *, size: Sizes, groups: int, **where: Any) -> Aval:
     return Aval((grad.shape[0], weight.shape[1] * groups, *size), dtype_of(grad, weight))
 
 
-@convolve_weight.define_rule  # type: ignore[attr-defined]
+@convolve_weight.define_rule
 def _(x: Any, grad: Any, *, size: Sizes, groups: int, **where: Any) -> Aval:
     return Aval((grad.shape[1], x.shape[1] // groups, *size), dtype_of(x, grad))
 
@@ -118,7 +118,7 @@ def _slabs(windows: Array, rank: int, groups: int) -> Iterator[tuple[slice, Arra
         )
 
 
-@convolve.define_reference  # type: ignore[attr-defined]
+@convolve.define_reference
 def _(
     xp: Any,
     x: Array,
@@ -146,7 +146,7 @@ def _(
     return out.reshape(x.shape[0], channels, *places).astype(dtype, copy=False)
 
 
-@convolve_weight.define_reference  # type: ignore[attr-defined]
+@convolve_weight.define_reference
 def _(
     xp: Any,
     x: Array,
@@ -172,7 +172,7 @@ def _(
     return total.reshape(channels, x.shape[1] // groups, *size).astype(dtype, copy=False)
 
 
-@convolve_input.define_reference  # type: ignore[attr-defined]
+@convolve_input.define_reference
 def _(
     xp: Any,
     grad: Array,

@@ -35,17 +35,17 @@ def _shape(x: Any, indices: Any, axes: tuple[int, ...], front: bool) -> tuple[in
     return (*x.shape[: axes[0]], *found, *rest[axes[0] :])
 
 
-@take.define_rule  # type: ignore[attr-defined]
+@take.define_rule
 def _(x: Any, *indices: Any, axes: tuple[int, ...], front: bool) -> Aval:
     return Aval(_shape(x, indices, axes, front), x.dtype)
 
 
-@put.define_rule  # type: ignore[attr-defined]
+@put.define_rule
 def _(x: Any, values: Any, *indices: Any, axes: tuple[int, ...], front: bool) -> Aval:
     return Aval(x.shape, x.dtype)
 
 
-put_add.define_rule(put.primitive.rule)  # type: ignore[attr-defined]
+put_add.define_rule(put.primitive.rule)
 
 
 def _place(
@@ -71,7 +71,7 @@ def _moved(x: Array, axes: tuple[int, ...], front: bool) -> tuple[Array, tuple[i
     return x.transpose(order), tuple(range(len(axes)))
 
 
-@take.define_reference  # type: ignore[attr-defined]
+@take.define_reference
 def _(xp: Any, x: Array, *indices: Array, axes: tuple[int, ...], front: bool) -> Array:
     where = _place(x, indices, axes, front)
     if len(axes) == 1:
@@ -84,7 +84,7 @@ def _(xp: Any, x: Array, *indices: Array, axes: tuple[int, ...], front: bool) ->
     return moved[_place(moved, indices, at, False)]
 
 
-@put.define_reference  # type: ignore[attr-defined]
+@put.define_reference
 def _(
     xp: Any, x: Array, values: Array, *indices: Array, axes: tuple[int, ...], front: bool
 ) -> Array:
@@ -95,7 +95,7 @@ def _(
     return out
 
 
-@put_add.define_reference  # type: ignore[attr-defined]
+@put_add.define_reference
 def _(
     xp: Any, x: Array, values: Array, *indices: Array, axes: tuple[int, ...], front: bool
 ) -> Array:
@@ -127,12 +127,12 @@ def _add_rows(xp: Any, out: Array, values: Array, index: Array) -> None:
 gather_along = primitive("gather_along", params=("axis",))
 
 
-@gather_along.define_rule  # type: ignore[attr-defined]
+@gather_along.define_rule
 def _(x: Any, index: Any, *, axis: int) -> Aval:
     return Aval(index.shape, x.dtype)
 
 
-@gather_along.define_reference  # type: ignore[attr-defined]
+@gather_along.define_reference
 def _(xp: Any, x: Array, index: Array, *, axis: int) -> Array:
     size = x.shape[axis]
     if index.size and (index.min() < 0 or index.max() >= size):
@@ -144,7 +144,7 @@ def _(xp: Any, x: Array, index: Array, *, axis: int) -> Array:
 # -- along one axis -----------------------------------------------------------------------------------------
 
 
-@scatter_along.define_rule  # type: ignore[attr-defined]
+@scatter_along.define_rule
 def _(x: Any, index: Any, values: Any, *, axis: int, how: str, keep: bool) -> Aval:
     return Aval(x.shape, x.dtype)
 
@@ -172,7 +172,7 @@ def _start(how: str, dtype: np.dtype[Any]) -> Any:
     return -np.inf if how == "amax" else np.inf
 
 
-@scatter_along.define_reference  # type: ignore[attr-defined]
+@scatter_along.define_reference
 def _(xp: Any, x: Array, index: Array, values: Array, *, axis: int, how: str, keep: bool) -> Array:
     size = x.shape[axis] if x.ndim else 1
     if index.size and (index.min() < 0 or index.max() >= size):
@@ -206,7 +206,7 @@ def _scattered(
 # -- masks: results whose shape depends on values -----------------------------------------------------------
 
 
-@nonzero.define_rule  # type: ignore[attr-defined]
+@nonzero.define_rule
 def _(x: Any) -> Aval:
     return Aval((int(np.count_nonzero(_values(x))), x.ndim), INT64)
 
@@ -219,27 +219,27 @@ def _values(x: Any) -> Array:
     return x
 
 
-@nonzero.define_reference  # type: ignore[attr-defined]
+@nonzero.define_reference
 def _(xp: Any, x: Array) -> Array:
     return xp.argwhere(x).astype(np.int64, copy=False)
 
 
-@take_masked.define_rule  # type: ignore[attr-defined]
+@take_masked.define_rule
 def _(x: Any, mask: Any) -> Aval:
     return Aval((int(np.count_nonzero(_values(mask))), *x.shape[mask.ndim :]), x.dtype)
 
 
-@take_masked.define_reference  # type: ignore[attr-defined]
+@take_masked.define_reference
 def _(xp: Any, x: Array, mask: Array) -> Array:
     return x[mask]
 
 
-@put_masked.define_rule  # type: ignore[attr-defined]
+@put_masked.define_rule
 def _(x: Any, values: Any, mask: Any) -> Aval:
     return Aval(x.shape, x.dtype)
 
 
-@put_masked.define_reference  # type: ignore[attr-defined]
+@put_masked.define_reference
 def _(xp: Any, x: Array, values: Array, mask: Array) -> Array:
     out = x.copy()
     out[mask] = values

@@ -49,28 +49,28 @@ def _place_dtype(size: Sizes) -> np.dtype[Any]:
     return UINT8 if math.prod(size) <= 256 else INT64
 
 
-@max_windows.define_rule  # type: ignore[attr-defined]
+@max_windows.define_rule
 def _(x: Any, **where: Any) -> tuple[Aval, Aval]:
     shape = _counts(x.shape, **where)
     return Aval(shape, x.dtype), Aval(shape, _place_dtype(where["size"]))
 
 
-@pick_windows.define_rule  # type: ignore[attr-defined]
+@pick_windows.define_rule
 def _(x: Any, places: Any, **where: Any) -> Aval:
     return Aval(places.shape, x.dtype)
 
 
-@sum_windows.define_rule  # type: ignore[attr-defined]
+@sum_windows.define_rule
 def _(x: Any, **where: Any) -> Aval:
     return Aval(_counts(x.shape, **where), x.dtype)
 
 
-@place_windows.define_rule  # type: ignore[attr-defined]
+@place_windows.define_rule
 def _(grad: Any, places: Any, *, shape: Sizes, **where: Any) -> Aval:
     return Aval(shape, grad.dtype)
 
 
-@spread_windows.define_rule  # type: ignore[attr-defined]
+@spread_windows.define_rule
 def _(grad: Any, *, shape: Sizes, **where: Any) -> Aval:
     return Aval(shape, grad.dtype)
 
@@ -104,7 +104,7 @@ def _lowest(dtype: np.dtype[Any]) -> Any:
     return np.iinfo(dtype).min if dtype.kind in "iu" else False
 
 
-@max_windows.define_reference  # type: ignore[attr-defined]
+@max_windows.define_reference
 def _(
     xp: Any, x: Array, *, size: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes
 ) -> Any:
@@ -128,7 +128,7 @@ def _(
     return best.astype(dtype, copy=False), places  # type: ignore[union-attr]
 
 
-@pick_windows.define_reference  # type: ignore[attr-defined]
+@pick_windows.define_reference
 def _(
     xp: Any,
     x: Array,
@@ -147,7 +147,7 @@ def _(
     return out
 
 
-@place_windows.define_reference  # type: ignore[attr-defined]
+@place_windows.define_reference
 def _(
     xp: Any,
     grad: Array,
@@ -180,7 +180,7 @@ def _frame(shape: Sizes, before: Sizes, after: Sizes, dtype: np.dtype[Any]) -> t
     return np.zeros(framed, wide), (..., *(slice(b, b + n) for b, n in zip(before, shape[lead:])))
 
 
-@sum_windows.define_reference  # type: ignore[attr-defined]
+@sum_windows.define_reference
 def _(
     xp: Any, x: Array, *, size: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes
 ) -> Any:
@@ -193,7 +193,7 @@ def _(
     return out.astype(dtype, copy=False)
 
 
-@spread_windows.define_reference  # type: ignore[attr-defined]
+@spread_windows.define_reference
 def _(
     xp: Any,
     grad: Array,

@@ -30,11 +30,27 @@ When does the rule run?
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rushlight.primitives.interpreter import slot
+
+if TYPE_CHECKING:
+    from typing import Protocol, TypeVar
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+    class PrimitiveCall(Protocol):
+        """The function that calls a primitive, with the decorators that complete its declaration."""
+
+        primitive: Primitive
+        define_rule: Callable[[F], F]
+        define_reference: Callable[[F], F]
+        define_lowering: Callable[[F], F]
+
+        def __call__(self, *operands: Any, **params: Any) -> Any: ...
+
 
 ndarray = np.ndarray
 
@@ -122,7 +138,7 @@ def as_arrays(result: Any) -> Any:
 
 def primitive(
     name: str, *, params: tuple[str, ...] = (), outputs: int = 1, checked: bool = True
-) -> Callable[..., Any]:
+) -> PrimitiveCall:
     """Declares a primitive and returns the plain function that calls it.
 
     The function carries `primitive` (the declaration) and `define_rule`, `define_reference`, `define_lowering`.
@@ -155,7 +171,7 @@ def primitive(
     return attach(call, this)
 
 
-def attach(call: Any, this: Primitive) -> Callable[..., Any]:
+def attach(call: Any, this: Primitive) -> PrimitiveCall:
     """Gives a calling function its name, its declaration and the decorators that complete it."""
 
     def define_rule(rule: Callable[..., Any]) -> Callable[..., Any]:

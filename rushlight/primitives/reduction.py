@@ -51,36 +51,36 @@ argmax = primitive("argmax", params=("axis",))
 argmin = primitive("argmin", params=("axis",))
 
 
-@reduce_sum.define_reference  # type: ignore[attr-defined]
+@reduce_sum.define_reference
 def _(xp: Any, x: Array, *, axes: tuple[int, ...], keepdim: bool) -> Array:
     if x.dtype in HALF:
         return xp.add.reduce(x, axes, np.float32, None, keepdim).astype(x.dtype)
     return xp.add.reduce(x, axes, x.dtype, None, keepdim)
 
 
-@reduce_prod.define_reference  # type: ignore[attr-defined]
+@reduce_prod.define_reference
 def _(xp: Any, x: Array, *, axes: tuple[int, ...], keepdim: bool) -> Array:
     return xp.multiply.reduce(x, axes, accumulator_of(x.dtype), None, keepdim).astype(
         x.dtype, copy=False
     )
 
 
-@reduce_max.define_reference  # type: ignore[attr-defined]
+@reduce_max.define_reference
 def _(xp: Any, x: Array, *, axes: tuple[int, ...], keepdim: bool) -> Array:
     return xp.maximum.reduce(x, axes, None, None, keepdim)
 
 
-@reduce_min.define_reference  # type: ignore[attr-defined]
+@reduce_min.define_reference
 def _(xp: Any, x: Array, *, axes: tuple[int, ...], keepdim: bool) -> Array:
     return xp.minimum.reduce(x, axes, None, None, keepdim)
 
 
-@reduce_all.define_reference  # type: ignore[attr-defined]
+@reduce_all.define_reference
 def _(xp: Any, x: Array, *, axes: tuple[int, ...], keepdim: bool) -> Array:
     return xp.logical_and.reduce(x != 0 if x.dtype != BOOL else x, axes, None, None, keepdim)
 
 
-@reduce_any.define_reference  # type: ignore[attr-defined]
+@reduce_any.define_reference
 def _(xp: Any, x: Array, *, axes: tuple[int, ...], keepdim: bool) -> Array:
     return xp.logical_or.reduce(x != 0 if x.dtype != BOOL else x, axes, None, None, keepdim)
 
@@ -98,16 +98,16 @@ def _wide(x: Array) -> Array:
     return x.astype(FLOAT32) if x.dtype in HALF else x
 
 
-argmax.define_rule(_position)  # type: ignore[attr-defined]
-argmin.define_rule(_position)  # type: ignore[attr-defined]
+argmax.define_rule(_position)
+argmin.define_rule(_position)
 
 
-@argmax.define_reference  # type: ignore[attr-defined]
+@argmax.define_reference
 def _(xp: Any, x: Array, *, axis: int) -> Array:
     return xp.argmax(_wide(x), axis)
 
 
-@argmin.define_reference  # type: ignore[attr-defined]
+@argmin.define_reference
 def _(xp: Any, x: Array, *, axis: int) -> Array:
     return xp.argmin(_wide(x), axis)
 
@@ -128,18 +128,18 @@ def _with_places(x: Any, *, axis: int) -> tuple[Aval, Aval]:
     return Aval(x.shape, x.dtype), Aval(x.shape, INT64)
 
 
-cumulative_sum.define_rule(_same_shape)  # type: ignore[attr-defined]
-cumulative_product.define_rule(_same_shape)  # type: ignore[attr-defined]
-cumulative_max.define_rule(_with_places)  # type: ignore[attr-defined]
-cumulative_min.define_rule(_with_places)  # type: ignore[attr-defined]
+cumulative_sum.define_rule(_same_shape)
+cumulative_product.define_rule(_same_shape)
+cumulative_max.define_rule(_with_places)
+cumulative_min.define_rule(_with_places)
 
 
-@cumulative_sum.define_reference  # type: ignore[attr-defined]
+@cumulative_sum.define_reference
 def _(xp: Any, x: Array, *, axis: int) -> Array:
     return xp.cumsum(x, axis, accumulator_of(x.dtype)).astype(x.dtype, copy=False)
 
 
-@cumulative_product.define_reference  # type: ignore[attr-defined]
+@cumulative_product.define_reference
 def _(xp: Any, x: Array, *, axis: int) -> Array:
     return xp.cumprod(x, axis, accumulator_of(x.dtype)).astype(x.dtype, copy=False)
 
@@ -155,12 +155,12 @@ def _running(xp: Any, x: Array, axis: int, extreme: Any, reaches: Any) -> tuple[
     return values, xp.maximum.accumulate(places, axis).astype(np.int64)
 
 
-@cumulative_max.define_reference  # type: ignore[attr-defined]
+@cumulative_max.define_reference
 def _(xp: Any, x: Array, *, axis: int) -> tuple[Array, Array]:
     return _running(xp, x, axis, xp.maximum, xp.greater_equal)
 
 
-@cumulative_min.define_reference  # type: ignore[attr-defined]
+@cumulative_min.define_reference
 def _(xp: Any, x: Array, *, axis: int) -> tuple[Array, Array]:
     return _running(xp, x, axis, xp.minimum, xp.less_equal)
 
@@ -168,10 +168,10 @@ def _(xp: Any, x: Array, *, axis: int) -> tuple[Array, Array]:
 cumulative_logsumexp = primitive("cumulative_logsumexp", params=("axis",))
 decayed_sum = primitive("decayed_sum", params=("axis", "backward"))
 
-cumulative_logsumexp.define_rule(_same_shape)  # type: ignore[attr-defined]
+cumulative_logsumexp.define_rule(_same_shape)
 
 
-@cumulative_logsumexp.define_reference  # type: ignore[attr-defined]
+@cumulative_logsumexp.define_reference
 def _(xp: Any, x: Array, *, axis: int) -> Array:
     if x.dtype.kind != "c":
         return xp.logaddexp.accumulate(_wide(x), axis).astype(x.dtype, copy=False)
@@ -185,12 +185,12 @@ def _(xp: Any, x: Array, *, axis: int) -> Array:
     return xp.moveaxis(out, 0, axis)
 
 
-@decayed_sum.define_rule  # type: ignore[attr-defined]
+@decayed_sum.define_rule
 def _(x: Any, decay: Any, *, axis: int, backward: bool) -> Aval:
     return Aval(x.shape, x.dtype)
 
 
-@decayed_sum.define_reference  # type: ignore[attr-defined]
+@decayed_sum.define_reference
 def _(xp: Any, x: Array, decay: Array, *, axis: int, backward: bool) -> Array:
     """y[i] = x[i] + decay[i] * y[i - 1]; `backward`: + decay[i] * y[i + 1]."""
     out = x.copy()

@@ -15,17 +15,17 @@ class_places = primitive("class_places", params=("classes", "ignore"))
 class_weights = primitive("class_weights", params=("ignore",))
 
 
-@class_scores.define_rule  # type: ignore[attr-defined]
+@class_scores.define_rule
 def _(x: Any, target: Any, *, ignore: int) -> Aval:
     return Aval(target.shape, x.dtype)
 
 
-@class_places.define_rule  # type: ignore[attr-defined]
+@class_places.define_rule
 def _(values: Any, target: Any, *, classes: int, ignore: int) -> Aval:
     return Aval((target.shape[0], classes, *target.shape[1:]), values.dtype)
 
 
-@class_weights.define_rule  # type: ignore[attr-defined]
+@class_weights.define_rule
 def _(weight: Any, target: Any, *, ignore: int) -> Aval:
     return Aval(target.shape, weight.dtype)
 
@@ -42,14 +42,14 @@ def _checked(target: Array, classes: int, ignore: int) -> tuple[Array, Array | N
     return used.astype(np.intp, copy=False), None if used is target else counted
 
 
-@class_scores.define_reference  # type: ignore[attr-defined]
+@class_scores.define_reference
 def _(xp: Any, x: Array, target: Array, *, ignore: int) -> Array:
     places, counted = _checked(target, x.shape[1], ignore)
     out = np.take_along_axis(x, places[:, None], 1)[:, 0]
     return out if counted is None else np.where(counted, out, x.dtype.type(0))
 
 
-@class_places.define_reference  # type: ignore[attr-defined]
+@class_places.define_reference
 def _(xp: Any, values: Array, target: Array, *, classes: int, ignore: int) -> Array:
     places, counted = _checked(target, classes, ignore)
     out = np.zeros((target.shape[0], classes, *target.shape[1:]), values.dtype)
@@ -59,7 +59,7 @@ def _(xp: Any, values: Array, target: Array, *, classes: int, ignore: int) -> Ar
     return out
 
 
-@class_weights.define_reference  # type: ignore[attr-defined]
+@class_weights.define_reference
 def _(xp: Any, weight: Array, target: Array, *, ignore: int) -> Array:
     places, counted = _checked(target, weight.shape[0], ignore)
     out = weight[places]

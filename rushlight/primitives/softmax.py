@@ -17,8 +17,8 @@ def _same(x: Any, *, axis: int) -> Aval:
     return Aval(x.shape, x.dtype)
 
 
-softmax.define_rule(_same)  # type: ignore[attr-defined]
-log_softmax.define_rule(_same)  # type: ignore[attr-defined]
+softmax.define_rule(_same)
+log_softmax.define_rule(_same)
 
 
 def _shifted(xp: Any, x: Array, axis: int) -> Array:
@@ -27,7 +27,7 @@ def _shifted(xp: Any, x: Array, axis: int) -> Array:
     return x - xp.maximum.reduce(x, axis, None, None, True, initial=-xp.inf)
 
 
-@softmax.define_reference  # type: ignore[attr-defined]
+@softmax.define_reference
 def _(xp: Any, x: Array, *, axis: int) -> Array:
     if not x.ndim:
         return xp.ones_like(x)
@@ -37,7 +37,7 @@ def _(xp: Any, x: Array, *, axis: int) -> Array:
     return out.astype(x.dtype, copy=False)
 
 
-@log_softmax.define_reference  # type: ignore[attr-defined]
+@log_softmax.define_reference
 def _(xp: Any, x: Array, *, axis: int) -> Array:
     if not x.ndim:
         return xp.zeros_like(x)

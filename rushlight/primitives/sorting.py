@@ -18,12 +18,12 @@ add_along = primitive("add_along", params=("axis", "size"))
 searchsorted = primitive("searchsorted", params=("right", "dtype"))
 
 
-@sort.define_rule  # type: ignore[attr-defined]
+@sort.define_rule
 def _(x: Any, *, axis: int, descending: bool, stable: bool) -> tuple[Aval, Aval]:
     return Aval(x.shape, x.dtype), Aval(x.shape, INT64)
 
 
-@sort.define_reference  # type: ignore[attr-defined]
+@sort.define_reference
 def _(xp: Any, x: Array, *, axis: int, descending: bool, stable: bool) -> tuple[Array, Array]:
     keys = (
         x.astype(FLOAT32)
@@ -40,22 +40,22 @@ def _(xp: Any, x: Array, *, axis: int, descending: bool, stable: bool) -> tuple[
     return xp.take_along_axis(x, order, axis), order.astype(np.int64, copy=False)
 
 
-@take_along.define_rule  # type: ignore[attr-defined]
+@take_along.define_rule
 def _(x: Any, places: Any, *, axis: int) -> Aval:
     return Aval(places.shape, x.dtype)
 
 
-@take_along.define_reference  # type: ignore[attr-defined]
+@take_along.define_reference
 def _(xp: Any, x: Array, places: Array, *, axis: int) -> Array:
     return xp.take_along_axis(x, places, axis)
 
 
-@add_along.define_rule  # type: ignore[attr-defined]
+@add_along.define_rule
 def _(values: Any, places: Any, *, axis: int, size: int) -> Aval:
     return Aval((*values.shape[:axis], size, *values.shape[axis + 1 :]), values.dtype)
 
 
-@add_along.define_reference  # type: ignore[attr-defined]
+@add_along.define_reference
 def _(xp: Any, values: Array, places: Array, *, axis: int, size: int) -> Array:
     out = xp.zeros((*values.shape[:axis], size, *values.shape[axis + 1 :]), values.dtype)
     where = list(xp.indices(values.shape, sparse=True))
@@ -64,12 +64,12 @@ def _(xp: Any, values: Array, places: Array, *, axis: int, size: int) -> Array:
     return out
 
 
-@searchsorted.define_rule  # type: ignore[attr-defined]
+@searchsorted.define_rule
 def _(edges: Any, values: Any, *, right: bool, dtype: np.dtype[Any]) -> Aval:
     return Aval(values.shape, dtype)
 
 
-@searchsorted.define_reference  # type: ignore[attr-defined]
+@searchsorted.define_reference
 def _(xp: Any, edges: Array, values: Array, *, right: bool, dtype: np.dtype[Any]) -> Array:
     side = "right" if right else "left"
     if edges.ndim == 1:

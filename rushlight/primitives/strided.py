@@ -45,12 +45,12 @@ def _both(view: Any, source: Any) -> tuple[Any, Any, int]:
     return view - low, source - low, high - low + 1
 
 
-@strided.define_rule  # type: ignore[attr-defined]
+@strided.define_rule
 def _(x: Any, *, shape: tuple[int, ...], **walk: Any) -> Aval:
     return Aval(shape, x.dtype)
 
 
-@strided.define_reference  # type: ignore[attr-defined]
+@strided.define_reference
 def _(xp: Any, x: Any, *, shape: Any, strides: Any, offset: int, origin: Any) -> Any:
     interface = dict(x.__array_interface__)
     address, read_only = interface["data"]
@@ -63,12 +63,12 @@ def _(xp: Any, x: Any, *, shape: Any, strides: Any, offset: int, origin: Any) ->
     return out
 
 
-@strided_adjoint.define_rule  # type: ignore[attr-defined]
+@strided_adjoint.define_rule
 def _(grad: Any, *, source: tuple[int, ...], **walk: Any) -> Aval:
     return Aval(source, grad.dtype)
 
 
-@strided_adjoint.define_reference  # type: ignore[attr-defined]
+@strided_adjoint.define_reference
 def _(
     xp: Any, grad: Any, *, shape: Any, strides: Any, offset: int, origin: Any, source: Any
 ) -> Any:
@@ -82,12 +82,12 @@ def _(
     return out
 
 
-@strided_update.define_rule  # type: ignore[attr-defined]
+@strided_update.define_rule
 def _(x: Any, value: Any, **walk: Any) -> Aval:
     return Aval(x.shape, x.dtype)
 
 
-@strided_update.define_reference  # type: ignore[attr-defined]
+@strided_update.define_reference
 def _(xp: Any, x: Any, value: Any, *, shape: Any, strides: Any, offset: int, origin: Any) -> Any:
     seen, own, span = _both(positions(shape, strides, offset), positions(x.shape, origin, 0))
     inside = xp.zeros(span, bool)

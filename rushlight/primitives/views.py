@@ -44,7 +44,7 @@ make_complex = elementwise("make_complex", 2, _to_complex, complex_of)
 
 @slice_update.define_rule
 def _(x: Any, value: Any, **where: Any) -> Aval:
-    window = s.slice_.primitive.rule(x, **where)  # type: ignore[attr-defined]
+    window = s.slice_.primitive.rule(x, **where)
     if value.shape != window.shape:
         raise RuntimeError(
             f"slice_update: the value has shape {value.shape}, the slice {window.shape}"
@@ -67,7 +67,7 @@ def _(x: Any, value: Any, **where: Any) -> Aval:
 @diagonal_update.define_reference
 def _(xp: Any, x: Any, value: Any, **where: Any) -> Any:
     out = x.copy()
-    s.diagonal.primitive.run(xp, out, **where)[...] = value  # type: ignore[attr-defined]
+    s.diagonal.primitive.run(xp, out, **where)[...] = value
     return out
 
 
@@ -95,7 +95,7 @@ def _(x: Any, value: Any, **where: Any) -> Aval:
 @windows_update.define_reference
 def _(xp: Any, x: Any, value: Any, **where: Any) -> Any:
     out = x.copy()
-    s.windows.primitive.run(xp, out, **where)[...] = value  # type: ignore[attr-defined]
+    s.windows.primitive.run(xp, out, **where)[...] = value
     return out
 
 
@@ -110,7 +110,7 @@ def _shapes_along(shape: tuple[int, ...], dtype: Any, steps: Steps) -> list[Aval
     """The abstract array before each step."""
     along = [Aval(shape, dtype)]
     for view, params in steps[:-1]:
-        along.append(view.primitive.rule(along[-1], **params))  # type: ignore[attr-defined]
+        along.append(view.primitive.rule(along[-1], **params))
     return along
 
 

@@ -438,7 +438,16 @@ def is_same_size(self: Tensor, other: Tensor) -> bool:
 
 
 #: What the package root ties onto Tensor.
+def array_wrap(
+    self: Tensor, array: Any, context: Any = None, return_scalar: bool = False
+) -> Tensor:
+    """What NumPy's functions call to give a tensor back for a tensor."""
+    array = np.asarray(array)
+    return from_numpy(array if array.dtype != bool else array.astype(np.bool_))
+
+
 METHODS = {
+    "__array_wrap__": array_wrap,
     "__dlpack__": dlpack,
     "__dlpack_device__": dlpack_device,
     "new_tensor": new_tensor,

@@ -280,3 +280,10 @@ def printoptions(**changes: Any) -> _OptionsContext:
     tensor([0.2, 0.5])
     """
     return _OptionsContext(**changes)
+
+
+def _repr(self: Tensor, *, tensor_contents: Any = None) -> str:
+    return tensor_repr(self, tensor_contents)
+
+
+METHODS = {"__repr__": _repr}

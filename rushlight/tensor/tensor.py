@@ -364,11 +364,6 @@ class Tensor:
     def __hash__(self) -> int:
         return id(self)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
-        from rushlight.tensor.show import tensor_repr
-
-        return tensor_repr(self, tensor_contents)
-
     def __format__(self, spec: str) -> str:
         if self._array.ndim == 0 and type(self) is Tensor:
             return self.item().__format__(spec)  # type: ignore[attr-defined, no-any-return]

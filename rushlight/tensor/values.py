@@ -116,16 +116,6 @@ def array_protocol(self: Tensor, dtype: Any = None, copy: bool | None = None) ->
     return array.astype(dtype)
 
 
-def array_wrap(
-    self: Tensor, array: Any, context: Any = None, return_scalar: bool = False
-) -> Tensor:
-    """What NumPy's functions call to give a tensor back for a tensor."""
-    from rushlight.tensor.exchange import from_numpy
-
-    array = np.asarray(array)
-    return from_numpy(array if array.dtype != bool else array.astype(np.bool_))
-
-
 def to_bool(self: Tensor) -> bool:
     """The truth of the only element."""
     array = values(self, "a condition (`if tensor:`, bool(tensor))")
@@ -218,7 +208,6 @@ METHODS = {
     "tolist": tolist,
     "numpy": numpy,
     "__array__": array_protocol,
-    "__array_wrap__": array_wrap,
     "__bool__": to_bool,
     "__int__": to_int,
     "__float__": to_float,
