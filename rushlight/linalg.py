@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from rushlight.ops.public import namespace
+from rushlight.primitives.linalg import LinAlgError as LinAlgError
 
 globals().update(namespace("linalg"))
 
-__all__ = sorted(namespace("linalg"))  # noqa: PLE0605
+__all__ = sorted([*namespace("linalg"), "LinAlgError"])  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> Any:
