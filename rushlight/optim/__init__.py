@@ -1,5 +1,6 @@
 """torch.optim: optimizers and learning rate schedulers. See README.md."""
 
+from rushlight.optim import lr_scheduler
 from rushlight.optim.adam import Adam, AdamW
 from rushlight.optim.adam_variants import NAdam, RAdam
 from rushlight.optim.adaptive import Adadelta, Adagrad, Adamax, RMSprop
@@ -17,4 +18,5 @@ __all__ = [
     "Optimizer",
     "RAdam",
     "RMSprop",
+    "lr_scheduler",
 ]

@@ -18,10 +18,10 @@ from rushlight.tensor.tensor import Tensor
 class Adam(Optimizer):
     """Steps by the mean of recent gradients over the root of the mean of their squares, both corrected for their start.
 
-    m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g^2, p = p - lr * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps). With `amsgrad` the
-    largest v so far is used (Reddi et al., ICLR 2018). With `decoupled_weight_decay` the parameter
-    itself shrinks instead of the
-    decay being added to the gradient. Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015.
+    m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g^2, p = p - lr * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps).
+    With `amsgrad` the largest v so far is used (Reddi et al., ICLR 2018). With `decoupled_weight_decay` the parameter
+    itself shrinks instead of the decay being added to the gradient.
+    Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015.
     """
 
     def __init__(
