@@ -52,7 +52,7 @@ def save_checkpoint(path: str | os.PathLike[str], state: Any, about: dict[str, A
         text = json.dumps({"format": _FORMAT, "about": about, "state": tree})
     except TypeError as problem:
         raise CheckpointError(str(problem)) from None
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     try:
         data = safetensors.numpy.save(whole, metadata={_KEY: text})
     except safetensors.SafetensorError as problem:

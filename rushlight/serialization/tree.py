@@ -30,8 +30,7 @@ def _flatten(value: Any, path: tuple[str, ...], arrays: dict[str, Any]) -> Any:
         name = ".".join(path) or "tensor"
         while name in arrays:  # {"a.b": {"c": x}, "a": {"b.c": y}}
             name += "'"
-        held: Any = value
-        arrays[name] = held.detach().numpy() if isinstance(value, Tensor) else value
+        arrays[name] = value._array if isinstance(value, Tensor) else value
         return {_TENSOR: name}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
