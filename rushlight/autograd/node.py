@@ -19,7 +19,7 @@ from rushlight.tensor.tensor import Tensor, wrap
 if TYPE_CHECKING:
     from rushlight.core.shapes import Shape
 
-_numbers = itertools.count()
+next_number = itertools.count().__next__
 
 #: (node, which of its outputs), or None where no gradient is wanted.
 Edge = tuple["Node", int] | None if TYPE_CHECKING else Any
@@ -29,34 +29,37 @@ class Node:
     """One recorded call. Subclasses say how gradients pass through it."""
 
     __slots__ = (
+        "__dict__",
         "__weakref__",
         "edges",
-        "metadata_",
         "number",
         "outputs",
-        "post_hooks",
-        "pre_hooks",
         "released",
-        "retained",
         "scope",
         "site",
-        "tensor_hooks",
-    )  # fmt: skip
+    )
+
+    edges: tuple[Edge, ...]
+    number: int
+    outputs: Any  # (shape, dtype) of each output
+    site: Site | None
+    scope: Any
+    released: bool
+
+    # Few nodes have these: they lie in the instance's dict, which is made when the first one is set.
+    tensor_hooks: dict[int, dict[int, Any]] | None = None  # output index -> hooks on that tensor
+    retained: dict[int, weakref.ref[Tensor]] | None = None  # outputs whose .grad is wanted
+    pre_hooks: dict[int, Any] | None = None
+    post_hooks: dict[int, Any] | None = None
+    metadata_: dict[Any, Any] | None = None
 
     def __init__(self, edges: tuple[Edge, ...]) -> None:
         self.edges = edges
-        self.number = next(_numbers)
-        self.outputs: Any = ()  # (shape, dtype) of each output
-        self.site: Site | None = None
-        self.scope: Any = None
+        self.number = next_number()
+        self.outputs = ()
+        self.site = None
+        self.scope = None
         self.released = False
-        self.tensor_hooks: dict[int, dict[int, Any]] | None = (
-            None  # output index -> hooks on that tensor
-        )
-        self.retained: dict[int, weakref.ref[Tensor]] | None = None  # outputs whose .grad is wanted
-        self.pre_hooks: dict[int, Any] | None = None
-        self.post_hooks: dict[int, Any] | None = None
-        self.metadata_: dict[Any, Any] | None = None
 
     def name(self) -> str:
         """The node's name, as it prints in `grad_fn=<...>`."""
@@ -95,7 +98,7 @@ class Node:
 
     def register_hook(self, hook: Any) -> Any:
         """Calls `hook(grad_inputs, grad_outputs)` after this node has run; it may return new grad_inputs."""
-        from rushlight.autograd.hooks import RemovableHandle
+        from rushlight.autograd.handles import RemovableHandle
 
         if self.post_hooks is None:
             self.post_hooks = {}
@@ -103,7 +106,7 @@ class Node:
 
     def register_prehook(self, hook: Any) -> Any:
         """Calls `hook(grad_outputs)` before this node runs; it may return new grad_outputs."""
-        from rushlight.autograd.hooks import RemovableHandle
+        from rushlight.autograd.handles import RemovableHandle
 
         if self.pre_hooks is None:
             self.pre_hooks = {}
@@ -151,7 +154,7 @@ class AccumulateGrad(Node):
 
 def accumulate_into(variable: Tensor, grad: Any, create_graph: bool) -> None:
     """`variable.grad += grad`. Without a graph the existing gradient is changed in its memory, as PyTorch does."""
-    from rushlight.autograd.engine import slots
+    from rushlight.autograd.slots import slots
     from rushlight.primitives.elementwise import add
     from rushlight.primitives.structural import copy
 
@@ -209,13 +212,13 @@ class Saved:
 
     __slots__ = ("count", "hooked", "node", "output", "tensor", "version")
 
-    def __init__(self, tensor: Tensor, node: Node, output: int = -1) -> None:
+    def __init__(self, tensor: Tensor, node: Node | None, output: int = -1) -> None:
         self.version: Version = version_of(tensor)
         self.count = self.version.count
         self.output = (
             output  # >= 0: an output of `node` itself, kept without its history (no cycle)
         )
-        self.node = weakref.ref(node) if output >= 0 else None
+        self.node = None if output < 0 or node is None else weakref.ref(node)
         hooks = saved_tensors_hooks_stack
         if hooks:
             pack, unpack = hooks[-1]

@@ -93,8 +93,9 @@ def _describe_input(index: int, tensor: Tensor) -> str:
     node = tensor.history()
     if node is not None and node.site is not None:
         text += f", made by {node.name()} at {describe(node.site)}"
-        if node.edges and getattr(node, "shape", None) is not None:
-            text += f" from {list(node.shape)}"
+        if len(node.edges) == 1 and node.edges[0] is not None:
+            source, output = node.edges[0]
+            text += f" from {list(source.outputs[output][0])}"
     return text
 
 

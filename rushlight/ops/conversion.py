@@ -13,7 +13,7 @@ from rushlight.core import dtypes, shapes
 from rushlight.core.dtypes import COMPLEX, of_numpy
 from rushlight.core.shapes import can_broadcast
 from rushlight.core.sites import warn_user
-from rushlight.ops import links, record
+from rushlight.ops import links, tape
 from rushlight.ops.creation import zeros_like
 from rushlight.ops.declare import Array, Bad, Operand, Sample, op
 from rushlight.ops.layouts import copied, memory_order
@@ -353,12 +353,12 @@ def copy_samples(make: Any) -> Iterator[Any]:
     yield Bad(make(2), "text", raises=TypeError, says="argument 'src'")
 
 
-record.slots.copy_to = copy.inplace
+tape.slots.copy_to = copy.inplace
 
 
 def _fill_name(node: Any = None) -> str:
     """FillBackward3 where the value is a tensor, FillBackward2 where it is a number."""
-    return "FillBackward2" if node is None or node.fits[1] is None else "FillBackward3"
+    return "FillBackward2" if node is None or node.edges[1] is None else "FillBackward3"
 
 
 @op(function=False, method=False, inplace=True, node=_fill_name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from rushlight.core import dtypes
 from rushlight.core.dtypes import BOOL, FLOAT32, FLOAT64, INT64
-from rushlight.ops import record
+from rushlight.ops import record, tape
 from rushlight.ops.complex_numbers import imag, real
 from rushlight.ops.declare import Array, Bad, Operand, Sample, op
 from rushlight.ops.layouts import filled
@@ -359,4 +359,4 @@ def new_full_samples(make: Any) -> Iterator[Any]:
     yield Bad(make(2), (-2,), 1.5, raises=RuntimeError, says="negative dimension")
 
 
-record.slots.zeros = zeros
+tape.slots.zeros = zeros

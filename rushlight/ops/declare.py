@@ -44,6 +44,7 @@ import numpy as np
 from rushlight.autograd.modes import state
 from rushlight.core.floating import quiet, restore
 from rushlight.ops import record as recording
+from rushlight.ops import tape
 from rushlight.primitives import structural
 from rushlight.tensor.device import check_available
 from rushlight.tensor.exchange import checked_dtype
@@ -123,8 +124,12 @@ class Op:
             zip(self.names[count - len(defaults) :], defaults, strict=True)
         )
         self.defaults.update(body.__kwdefaults__ or {})
-        self.formulas: list[recording.Formula] = []
-        self.covered: dict[int, recording.Formula] = {}
+        self.formulas: list[tape.Formula] = []
+        self.covered: dict[int, tape.Formula] = {}
+        self.recipes: dict[int, Any] = {}  # by the set of inputs whose gradients are wanted
+        self.takes_list = any(kind == Op.LIST for _, kind in self.tensors)
+        #: The number of each tensor parameter's edge, where none is a list.
+        self.positions: dict[int, int] = {i: k for k, (i, _) in enumerate(self.tensors)}
         self.differentiable: bool = options.get("differentiable", True)
         self.sampler: Callable[[Any], Iterator[Any]] | None = None
 
@@ -234,7 +239,7 @@ def op(body: Callable[..., Any] | None = None, **options: Any) -> Any:
 
     def gradient(*inputs: str) -> Callable[..., Any]:
         def add(formula: Callable[..., Any]) -> Callable[..., Any]:
-            made = recording.Formula(this, formula, tuple(this.names.index(n) for n in inputs))
+            made = tape.Formula(this, formula, tuple(this.names.index(n) for n in inputs))
             this.formulas.append(made)
             for i in made.targets:
                 this.covered[i] = made
@@ -306,7 +311,7 @@ def _convert(this: Op, i: int, kind: int, value: Any) -> tuple[Any, bool]:
 
 def _call(this: Op) -> Any:
     """The function users call, for an op whose body computes new arrays."""
-    body, tensors, record = this.body, this.tensors, recording.record
+    body, tensors, record = this.body, this.tensors, tape.record
     has_out = "out" not in this.keywords and "out" not in this.names
     unwrap, differentiable, finish = _unwrap, this.differentiable, _finish
     bind = this.bind
@@ -391,7 +396,7 @@ def _finish(
     """Wraps several results: a plain tuple, or a named one where the op names its outputs."""
     tensors = tuple(map(wrap, results))
     if tracked and state.grad_enabled and this.differentiable:
-        recording.record(this, args, kwargs, tensors, sys._getframe(2))
+        tape.record(this, args, kwargs, tensors, sys._getframe(2))
     elif state.inference:
         for t in tensors:
             t._is_inference = True

@@ -10,7 +10,7 @@ import numpy as np
 
 from rushlight.core import shapes
 from rushlight.core.dtypes import BOOL, INT64, INTEGRAL, UINT8
-from rushlight.ops import record
+from rushlight.ops import record, tape
 from rushlight.ops.declare import Array, Sample, op
 from rushlight.primitives import gather as g
 from rushlight.primitives import structural as s
@@ -360,7 +360,7 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
         )
     if not plan.arrays:
         target = _view(self, plan)
-        record.slots.copy_to(target, _fitting(value, tuple(target._array.shape)))
+        tape.slots.copy_to(target, _fitting(value, tuple(target._array.shape)))
         return
     steps = plan.steps()
     target = indexed_view(self, steps) if steps else self
@@ -378,9 +378,9 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
                 f"Index put requires the source and destination dtypes match, got {value.dtype} "
                 f"for the source and {target.dtype} for the destination."
             )
-        value = record.slots.cast(value, target._array.dtype)
+        value = tape.slots.cast(value, target._array.dtype)
     written = index_written(target, value, [wrap(a) for a in arrays], axes, front, False)
-    record.slots.copy_to(target, written)
+    tape.slots.copy_to(target, written)
 
 
 def _tensor_of(value: Any, like: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rushlight.autograd.slots import slots as engine_slots
-from rushlight.ops import arithmetic, record
+from rushlight.ops import arithmetic, record, tape
 from rushlight.ops.declare import Array, op
 from rushlight.primitives import structural, views
 from rushlight.primitives.views import Steps
@@ -69,11 +69,11 @@ def sum_to_gradient(grad: Array, input_shape: tuple[int, ...]) -> Array:
     return show_steps(grad, (aligned, (structural.expand, {"shape": input_shape})))
 
 
-record.slots.sum_to = sum_to
-record.slots.cast = arithmetic.in_dtype
-record.slots.view_adjoint = view_adjoint
-record.slots.copy_slices = copy_slices
+tape.slots.sum_to = sum_to
+tape.slots.cast = arithmetic.in_dtype
+tape.slots.view_adjoint = view_adjoint
+tape.slots.copy_slices = copy_slices
 engine_slots.add = arithmetic.add
-engine_slots.fit = record.fit
-engine_slots.fit_tensor = record.fit_tensor
+engine_slots.fit = tape.fit
+engine_slots.fit_tensor = tape.fit_tensor
 engine_slots.rewrite_base = record.rewrite_base

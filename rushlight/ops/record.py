@@ -7,19 +7,26 @@ is done before the first element is written.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rushlight.autograd.modes import state
-from rushlight.autograd.node import Edge, Node, Saved, edge_of
+from rushlight.autograd.node import Edge, Node, edge_of, next_number
 from rushlight.core.dtypes import INEXACT, of_numpy
-from rushlight.core.sites import _PACKAGE, describe
+from rushlight.core.sites import _PACKAGE
+from rushlight.ops.tape import (
+    OpNode,
+    attach,
+    begin,
+    recipe_of,
+    slots,
+)
 from rushlight.primitives import structural
 from rushlight.primitives.interpreter import slot
-from rushlight.primitives.views import Steps, adjoint, show, sum_to
+from rushlight.primitives.views import Steps, adjoint, show
 from rushlight.tensor import tensor as tensor_module
 from rushlight.tensor.storage import note_write, version_of, write
 from rushlight.tensor.tensor import Tensor, alias, wrap
@@ -30,330 +37,50 @@ if TYPE_CHECKING:
 ndarray = np.ndarray
 
 
-class Formula:
-    """A gradient formula: which inputs it serves, and what it reads, by name."""
-
-    __slots__ = ("function", "names", "plan", "targets")
-
-    GRAD, GRADS, NEEDS, OUTPUT, INPUT, STATIC, SHAPE = range(7)
-
-    def __init__(self, this: Op, function: Callable[..., Any], targets: tuple[int, ...]) -> None:
-        self.function = function
-        self.targets = targets
-        self.names = function.__code__.co_varnames[: function.__code__.co_argcount]
-        inputs = {this.names[i]: i for i, _ in this.tensors}
-        plan: list[tuple[int, Any]] = []
-        for name in self.names:
-            if name == "grad":
-                plan.append((self.GRAD, None))
-            elif name == "grads":
-                plan.append((self.GRADS, None))
-            elif name == "needs":
-                plan.append((self.NEEDS, None))
-            elif name == "out":
-                plan.append((self.OUTPUT, 0))
-            elif name in this.outputs:
-                plan.append((self.OUTPUT, this.outputs.index(name)))
-            elif name in inputs:
-                plan.append((self.INPUT, inputs[name]))
-            elif name in this.names or name in this.keywords or name == this.variadic:
-                plan.append((self.STATIC, name))
-            elif name.endswith("_shape") and name[:-6] in inputs:
-                plan.append((self.SHAPE, inputs[name[:-6]]))
-            else:
-                raise TypeError(
-                    f"the gradient of {this.name} reads {name!r}, which {this.name} does not have"
-                )
-        self.plan = tuple(plan)
-
-
-class _Slots:
-    """Ops that this file needs in recorded gradients; the families that declare them fill these in."""
-
-    sum_to: Any = None  # (tensor, shape)
-    cast: Any = None  # (tensor, numpy dtype)
-    view_adjoint: Any = None  # (grad, steps, shape, dtype)
-    copy_slices: Any = None  # (base, value, steps)
-    zeros: Any = None  # (shape, numpy dtype)
-    copy_to: Any = None  # Tensor.copy_
-
-
-slots = _Slots()
-
-
-def fit(grad: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """An array gradient as the input needs it: summed over broadcast dimensions, in the input's dtype."""
-    if grad.__class__ is not ndarray and slot.recorder is None:
-        grad = np.asarray(grad)
-    if grad.shape != shape:
-        grad = sum_to(grad, shape)
-    if grad.dtype != dtype:
-        grad = structural.cast(grad, dtype=dtype)
-    return grad
-
-
-def fit_tensor(grad: Any, shape: tuple[int, ...], dtype: Any) -> Tensor:
-    """As `fit`, for a gradient that is itself being recorded."""
-    if not isinstance(grad, Tensor):
-        grad = wrap(np.asarray(grad, dtype))
-    if grad._array.shape != shape:
-        grad = slots.sum_to(grad, shape)
-    if grad._array.dtype != dtype:
-        grad = slots.cast(grad, dtype)
-    return grad  # type: ignore[no-any-return]
-
-
-class OpNode(Node):
-    """A recorded call of an op: its formulas, with what they read."""
-
-    __slots__ = ("fits", "op", "starts", "work")
-
-    def __init__(self, this: Op, edges: tuple[Edge, ...]) -> None:
-        super().__init__(edges)
-        self.op = this
-        self.fits: list[tuple[tuple[int, ...], Any] | None] = []
-        self.starts: dict[int, Any] = {}
-        self.work: list[tuple[Formula, list[Any]]] = []
-
-    def name(self) -> str:
-        """Torch's name of the node, such as AddBackward0."""
-        name = self.op.node_name
-        return name if isinstance(name, str) else name(self)  # type: ignore[no-any-return]
-
-    def apply(self, grads: list[Any], create_graph: bool) -> Sequence[Any]:
-        results: list[Any] = [None] * len(self.edges)
-        if len(grads) > 1:
-            grads = self._materialized(grads, create_graph)
-        fitted = fit_tensor if create_graph else fit
-        for formula, values in self.work:
-            given = [self._read(kind, value, grads, create_graph) for kind, value in values]
-            if create_graph:
-                found = formula.function(*given)
-            else:
-                before, state.bare = state.bare, True
-                try:
-                    found = formula.function(*given)
-                finally:
-                    state.bare = before
-            targets = formula.targets
-            for target, grad in zip(targets, (found,) if len(targets) == 1 else found, strict=True):
-                start = self.starts[target]
-                if type(start) is tuple:
-                    for k, part in enumerate(grad):
-                        at = start[0] + k
-                        if self.edges[at] is not None and part is not None:
-                            results[at] = fitted(part, *self.fits[at])  # type: ignore[misc]
-                elif grad is not None and self.edges[start] is not None:
-                    results[start] = fitted(grad, *self.fits[start])  # type: ignore[misc]
-        return results
-
-    def _materialized(self, grads: list[Any], create_graph: bool) -> list[Any]:
-        """Zeros for outputs that no gradient reached."""
-        full = []
-        for grad, (shape, dtype) in zip(grads, self.outputs, strict=True):
-            if grad is None and dtype in INEXACT:
-                grad = structural.full(0, shape=shape, dtype=dtype)
-                grad = wrap(grad) if create_graph else grad
-            full.append(grad)
-        return full
-
-    def _read(self, kind: int, value: Any, grads: list[Any], create_graph: bool) -> Any:
-        if kind == Formula.GRAD:
-            return grads[0]
-        if kind == Formula.GRADS:
-            return tuple(grads)
-        if kind in (Formula.STATIC, Formula.NEEDS, Formula.SHAPE):
-            return value
-        if type(value) is list:
-            return [self._read(kind, v, grads, create_graph) for v in value]
-        if type(value) is not Saved:
-            return value
-        if value.changed():
-            raise RuntimeError(self._overwritten(value))
-        tensor = value.unpack()
-        return tensor if create_graph else tensor._array
-
-    def _overwritten(self, saved: Saved) -> str:
-        version = saved.version
-        shape = "?" if saved.tensor is None else list(saved.tensor._array.shape)
-        kind = "?" if saved.tensor is None else saved.tensor.dtype
-        whose = (
-            f"output {saved.output} of {self.name()}"
-            if saved.output >= 0
-            else f"an input of {self.name()}"
-        )
-        return (
-            "one of the variables needed for gradient computation has been modified by an inplace operation: "
-            f"a {kind} tensor of shape {shape}, {whose} (recorded at {self.where()}), is at version {version.count}; "
-            f"expected version {saved.count} instead. It was overwritten by {version.operation} at "
-            f"{describe(version.site)}: use the form without the underscore there, or clone() the tensor first."
-        )
-
-    def release(self) -> None:
-        self.released = bool(
-            self.released
-            or any(type(v) is Saved or type(v) is list for _, vs in self.work for _, v in vs)
-        )
-        if self.released:
-            self.work = []
-
-    def __getattr__(self, name: str) -> Any:
-        """What was saved, under torch's names: `_saved_self`, `_saved_result`, `_saved_<parameter>`."""
-        if name.startswith("_saved_"):
-            wanted = {"self": "input", "result": "out"}.get(name[7:], name[7:])
-            for formula, values in self.work:
-                for known, (_, value) in zip(formula.names, values, strict=True):
-                    if known == wanted:
-                        return value.unpack() if type(value) is Saved else value
-            if self.released:
-                raise RuntimeError(
-                    f"{self.name()}: what was saved for backward has been freed already"
-                )
-        raise AttributeError(f"'{self.op.node_name}' object has no attribute '{name}'")
-
-
-def begin(this: Op, args: Sequence[Any], kwargs: dict[str, Any], frame: FrameType | None) -> OpNode:
-    """A node with its edges and saved inputs; `attach` completes it with the outputs."""
-    edges: list[Edge] = []
-    fits: list[tuple[tuple[int, ...], Any] | None] = []
-    starts: dict[int, Any] = {}
-    wanted: list[Formula] = []
-    count = len(args)
-    for i, kind in this.tensors:
-        value = args[i] if i < count else None
-        needs = False
-        if kind == 3:
-            starts[i] = (len(edges), len(value))  # type: ignore[arg-type]
-            for item in value:  # type: ignore[union-attr]
-                edge = edge_of(item)
-                edges.append(edge)
-                fits.append((item._array.shape, item._array.dtype))
-                needs = needs or edge is not None
-        else:
-            starts[i] = len(edges)
-            edge = None
-            if isinstance(value, Tensor):
-                edge = edge_of(value)
-                array = value._array
-                fits.append((array.shape, array.dtype))
-            else:
-                fits.append(None)
-            edges.append(edge)
-            needs = edge is not None
-        if needs:
-            formula = this.covered.get(i)
-            if formula is None:
-                raise NotImplementedError(
-                    f"the derivative of {this.name} with respect to '{this.names[i]}' is not implemented: call it on "
-                    f"{this.names[i]}.detach() if no gradient should flow there"
-                )
-            if formula not in wanted:
-                wanted.append(formula)
-    node = OpNode(this, tuple(edges))  # made after its edges: what they lead to must be older
-    node.fits, node.starts = fits, starts
-    saved: dict[Any, Any] = {}
-    for formula in wanted:
-        values: list[Any] = []
-        for plan_kind, what in formula.plan:
-            if plan_kind == Formula.INPUT:
-                value = saved.get(what)
-                if value is None:
-                    value = args[what] if what < count else this.defaults.get(this.names[what])
-                    if isinstance(value, Tensor):
-                        value = Saved(value, node)
-                    elif isinstance(value, (list, tuple)):
-                        value = [Saved(v, node) for v in value]
-                    saved[what] = value
-            elif plan_kind == Formula.STATIC:
-                value = this.value(what, args, kwargs)
-            elif plan_kind == Formula.SHAPE:
-                value = _shape_of(args[what] if what < count else None)
-            elif plan_kind == Formula.NEEDS:
-                value = tuple(_needed(node, t) for t in formula.targets)
-            else:
-                value = what
-            values.append((plan_kind, value))
-        node.work.append((formula, values))
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-    if frame is not None:
-        node.site = (frame.f_code, frame.f_lasti)
-    node.scope = state.scope
-    return node
-
-
-def _shape_of(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value._array.shape
-    return [v._array.shape for v in value] if isinstance(value, (list, tuple)) else ()
-
-
-def _needed(node: OpNode, target: int) -> Any:
-    start = node.starts[target]
-    if type(start) is tuple:
-        return tuple(node.edges[start[0] + k] is not None for k in range(start[1]))
-    return node.edges[start] is not None
-
-
-def attach(node: OpNode, tensors: Sequence[Tensor]) -> None:
-    """Makes `tensors` the outputs of `node`, and saves those that its formulas read."""
-    node.outputs = tuple((t._array.shape, t._array.dtype) for t in tensors)
-    for formula, values in node.work:
-        for k, (kind, _) in enumerate(formula.plan):
-            if kind == Formula.OUTPUT:
-                at = formula.plan[k][1]
-                values[k] = (kind, Saved(tensors[at], node, at))
-    for i, t in enumerate(tensors):
-        if t._array.dtype in INEXACT:
-            t._grad_fn, t._output, t._requires_grad = node, i, True
-
-
-def record(
-    this: Op,
-    args: Sequence[Any],
-    kwargs: dict[str, Any],
-    tensors: Sequence[Tensor],
-    frame: FrameType | None,
-) -> None:
-    """Puts a call on the tape."""
-    attach(begin(this, args, kwargs, frame), tensors)
-
-
 # -- views --------------------------------------------------------------------------------------------------
 
 
 class ViewNode(Node):
     """A recorded view: its gradient is the adjoint of its steps."""
 
-    __slots__ = ("dtype", "label", "shape", "steps")
+    __slots__ = ("label", "steps")
 
-    def __init__(self, label: str, edge: Edge, steps: Steps, source: Tensor) -> None:
-        super().__init__((edge,))
-        self.label, self.steps = label, steps
-        self.shape, self.dtype = source._array.shape, source._array.dtype
+    label: str
+    steps: Steps
 
     def name(self) -> str:
         """Torch's name of the node, such as ViewBackward0."""
         return self.label
 
     def apply(self, grads: list[Any], create_graph: bool) -> Sequence[Any]:
+        source, output = self.edges[0]  # type: ignore[misc]
+        shape, dtype = source.outputs[output]
         if create_graph:
-            return (slots.view_adjoint(grads[0], self.steps, self.shape, self.dtype),)
-        return (adjoint(grads[0], self.steps, self.shape, self.dtype),)
+            return (slots.view_adjoint(grads[0], self.steps, shape, dtype),)
+        return (adjoint(grads[0], self.steps, shape, dtype),)
 
     def release(self) -> None:
         """A view saves nothing: it may be run again."""
 
 
+def view_node(label: str, edge: Edge, steps: Steps, array: Any) -> ViewNode:
+    """The node of a view that shows `array`."""
+    node = object.__new__(ViewNode)
+    node.edges = (edge,)
+    node.number = next_number()
+    node.outputs = ((array.shape, array.dtype),)
+    node.label, node.steps, node.released = label, steps, False
+    return node
+
+
 class _ViewsNode(Node):
     """Several views made by one call (split, unbind): their gradients are added in one array."""
 
-    __slots__ = ("chains", "dtype", "label", "shape")
+    __slots__ = ("chains", "label")
 
-    def __init__(self, label: str, edge: Edge, chains: list[Steps], source: Tensor) -> None:
+    def __init__(self, label: str, edge: Edge, chains: list[Steps]) -> None:
         super().__init__((edge,))
         self.label, self.chains = label, chains
-        self.shape, self.dtype = source._array.shape, source._array.dtype
 
     def name(self) -> str:
         """Torch's name of the node, such as SplitBackward0."""
@@ -362,7 +89,9 @@ class _ViewsNode(Node):
     def apply(self, grads: list[Any], create_graph: bool) -> Sequence[Any]:
         from rushlight.primitives.views import update
 
-        total: Any = structural.full(0, shape=self.shape, dtype=self.dtype)
+        source, output = self.edges[0]  # type: ignore[misc]
+        shape, dtype = source.outputs[output]
+        total: Any = structural.full(0, shape=shape, dtype=dtype)
         total = wrap(total) if create_graph else total
         for grad, steps in zip(grads, self.chains, strict=True):
             if grad is not None:
@@ -380,8 +109,7 @@ class _ViewsNode(Node):
 def _place(node: Node, frame: FrameType | None) -> None:
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
-    if frame is not None:
-        node.site = (frame.f_code, frame.f_lasti)
+    node.site = None if frame is None else (frame.f_code, frame.f_lasti)
     node.scope = state.scope
 
 
@@ -421,8 +149,7 @@ def make_view(this: Op, source: Tensor, steps: Steps, frame: FrameType | None) -
             view._view_error = _NO_GRAD_VIEW
         elif view._array.dtype in INEXACT:
             label = this.node_name if isinstance(this.node_name, str) else this.node_name(steps)
-            node = ViewNode(label, edge, steps, source)
-            node.outputs = ((view._array.shape, view._array.dtype),)
+            node = view_node(label, edge, steps, view._array)
             _place(node, frame)
             view._grad_fn, view._requires_grad = node, True
     return view
@@ -436,7 +163,7 @@ def make_views(
     views = tuple(_view_of(source, steps) for steps in chains)
     if edge is not None and views and source._array.dtype in INEXACT:
         if state.grad_enabled:
-            node = _ViewsNode(this.node_name, edge, chains, source)
+            node = _ViewsNode(this.node_name, edge, chains)
             node.outputs = tuple((v._array.shape, v._array.dtype) for v in views)
             _place(node, frame)
         for i, view in enumerate(views):
@@ -460,8 +187,7 @@ def renew_view(view: Tensor) -> None:
     edge = edge_of(base)
     if edge is None:
         return
-    node = ViewNode("AsStridedBackward0", edge, view._steps, base)
-    node.outputs = ((view._array.shape, view._array.dtype),)
+    node = view_node("AsStridedBackward0", edge, view._steps, view._array)
     node.site, node.scope = edge[0].site, edge[0].scope
     view._grad_fn, view._output, view._requires_grad = node, 0, True
 
@@ -576,16 +302,16 @@ def write_result(
         if tracked and not this.differentiable and self._requires_grad:
             forget_history(self)
         return self
-    node = begin(this, args, kwargs, frame)
+    node, saved = begin(this, args, kwargs, frame, self)
     base = self._base
     base_edge = None if base is None else edge_of(base)
     write(self, result, name)
     if base is None:
-        attach(node, (self,))
+        attach(node, saved, (self,))
         self._generation += 1
         return self
     written = alias(self)
-    attach(node, (written,))
+    attach(node, saved, (written,))
     rewrite_base(base, base_edge, written, self._steps, frame)
     self.history()
     return self
@@ -596,17 +322,11 @@ def rewrite_base(
 ) -> None:
     """The base's history after one of its views was written: CopySlices of the old base and the new value."""
     this = slots.copy_slices.op
-    node = OpNode(this, (base_edge, edge_of(value)))
-    node.fits = [(base._array.shape, base._array.dtype), (value._array.shape, value._array.dtype)]
-    node.starts = {0: 0, 1: 1}
-    node.work = [
-        (
-            this.covered[i],
-            [(kind, steps if kind == Formula.STATIC else None) for kind, _ in this.covered[i].plan],
-        )
-        for i in (0, 1)
-        if node.edges[i] is not None
-    ]
+    value_edge = edge_of(value)
+    node = OpNode((base_edge, value_edge))
+    node.op = this
+    node.recipe = recipe_of(this, (base_edge is not None) + 2 * (value_edge is not None))
+    node.saved = (steps,)  # all that the formulas of copy_slices read
     node.outputs = ((base._array.shape, base._array.dtype),)
     _place(node, frame)
     base._grad_fn, base._output, base._requires_grad = node, 0, True
@@ -703,7 +423,8 @@ def named_result(this: Op) -> Any:
         members: dict[str, Any] = {f: property(itemgetter(i)) for i, f in enumerate(fields)}
         members |= {
             "__new__": new, "__repr__": text, "__slots__": (), "_fields": fields, "n_fields": len(fields),
-            "__module__": "rushlight.return_types", "__reduce__": lambda self: (_rebuild, (this.qualified_name, tuple(self))),
+            "__module__": "rushlight.return_types",
+            "__reduce__": lambda self: (_rebuild, (this.qualified_name, tuple(self))),
         }  # fmt: skip
         found = _result_types[this.qualified_name] = type(this.result, (tuple,), members)
     return found

@@ -354,6 +354,8 @@ class Tensor:
             raise RuntimeError(
                 "data set to a tensor that requires gradients must be floating point or complex dtype"
             )
+        if (value._array.shape, value._array.dtype) != (self._array.shape, self._array.dtype):
+            self._accumulator = None  # it knows the shape that gradients must have
         self._array = value._array
 
     def __len__(self) -> int:
