@@ -110,6 +110,16 @@ class SequentialLR(_Combined):
         first._initial_step()
         self._last_lr = first.get_last_lr()
 
+    def _initial_step(self) -> None:
+        """As part of another SequentialLR: the parts step again before the optimizer does, and rightly so."""
+        optimizer: Any = self.optimizer
+        called = getattr(optimizer, "_opt_called", False)
+        optimizer._opt_called = True
+        try:
+            super()._initial_step()
+        finally:
+            optimizer._opt_called = called
+
     def step(self) -> None:  # type: ignore[override]
         """Sets the rates of the next epoch."""
         self.last_epoch += 1
