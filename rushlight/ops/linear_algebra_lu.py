@@ -258,7 +258,13 @@ def ldl_factor_ex(input: Array, *, hermitian: bool = False, check_errors: bool =
     return p.ldl_factor(input, hermitian=bool(hermitian))
 
 
-@op(module="linalg", composite=True, outputs=("LD", "pivots"), result="linalg_ldl_factor")
+@op(
+    module="linalg",
+    composite=True,
+    outputs=("LD", "pivots"),
+    result="linalg_ldl_factor",
+    differentiable=False,
+)
 def ldl_factor(input: Array, *, hermitian: bool = False) -> Any:
     """L and D of A = L D L^T (hermitian=True: L D L^H) in one matrix, for symmetric A, of which the
     lower triangle is read; D has blocks of one and two (J. Bunch and L. Kaufman, 1977).

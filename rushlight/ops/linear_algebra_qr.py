@@ -50,7 +50,7 @@ def qr_decomposed_gradient(grads: Any, Q: Array, R: Array, mode: str) -> Array:
 
 
 def _pulled_back(to_q: Any, to_r: Any, q: Any, r: Any) -> Any:
-    inner = triu(matmul(to_r, h(r)) - matmul(h(to_q), q))
+    inner = triu(matmul(to_r, h(r)) - matmul(h(q), to_q))
     middle = diagonal(inner, 0, -2, -1)
     both = inner + h(inner) - diag_embed(_real_as(middle))
     total = to_q + matmul(q, both)

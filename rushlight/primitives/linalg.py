@@ -336,8 +336,7 @@ def _(x: Any, *, hermitian: bool) -> tuple[Aval, Aval, Aval]:
 
 @ldl_factor.define_reference
 def _(xp: Any, x: Any, *, hermitian: bool) -> Any:
-    out = np.array(x)
-    stack = _stack(out)
+    stack = _stack(np.tril(x))
     pivots = np.zeros(stack.shape[:2], INT32)
     info = np.zeros(len(stack), INT32)
     for i, matrix in enumerate(stack):
