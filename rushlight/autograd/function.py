@@ -53,7 +53,7 @@ class FunctionCtx:
                     "second time."
                 )
             return self._to_save
-        found = []
+        found: list[Any] = []
         for saved in self._saved:
             if saved is None:
                 found.append(None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rushlight.core.dtypes import INEXACT
 from rushlight.core.sites import Site, describe
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 next_number = itertools.count().__next__
 
 #: (node, which of its outputs), or None where no gradient is wanted.
-Edge = tuple["Node", int] | None if TYPE_CHECKING else Any
+Edge: TypeAlias = "tuple[Node, int] | None"
 
 
 class Node:

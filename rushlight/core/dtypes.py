@@ -27,6 +27,14 @@ class dtype:
         "numpy",
     )
 
+    name: str
+    numpy: np.dtype[Any]
+    kind: int
+    itemsize: int
+    is_floating_point: bool
+    is_complex: bool
+    is_signed: bool
+
     # The category of a type decides promotion: bool < integer < floating < complex.
     BOOL, INTEGER, FLOATING, COMPLEX = range(4)
 
@@ -182,7 +190,7 @@ class finfo:
             raise TypeError(
                 f"rushlight.finfo() requires a floating point input type. Use rushlight.iinfo to handle {d!r}"
             )
-        limits: Any = ml_dtypes.finfo(d.to_real().numpy)
+        limits: Any = ml_dtypes.finfo(d.to_real().numpy)  # type: ignore[no-untyped-call]
         self.dtype, self.bits = d.to_real().name, int(limits.bits)
         self.eps, self.max, self.min = float(limits.eps), float(limits.max), float(limits.min)
         self.tiny = self.smallest_normal = float(limits.smallest_normal)

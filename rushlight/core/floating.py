@@ -17,8 +17,8 @@ restore: Callable[[Any], None]
 try:
     from numpy._core import umath as _umath
 
-    _SILENT = _umath._make_extobj(all="ignore")  # type: ignore[attr-defined]
-    _variable = _umath._extobj_contextvar  # type: ignore[attr-defined]
+    _SILENT = _umath._make_extobj(all="ignore")
+    _variable = _umath._extobj_contextvar
 except (ImportError, AttributeError):  # another NumPy: the public way, slower
 
     def quiet() -> Any:

@@ -55,7 +55,7 @@ def dimension(dim: Any, rank: int) -> int:
         raise IndexError(
             f"Dimension out of range (expected to be in range of [{-span}, {span - 1}], but got {d})"
         )
-    return d + span if d < 0 else d
+    return int(d + span if d < 0 else d)
 
 
 def dimensions(dim: Any, rank: int) -> Shape:

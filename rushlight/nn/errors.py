@@ -41,8 +41,9 @@ def explain(error: Exception, scope: Any, args: Any, kwargs: Any) -> None:
         parts.append(given)
     if where:
         parts.append(f"called at {where}")
-    error._rushlight_explained = True  # type: ignore[attr-defined]
-    error._rushlight_text = "; ".join(parts)  # type: ignore[attr-defined]
+    noted: Any = error
+    noted._rushlight_explained = True
+    noted._rushlight_text = "; ".join(parts)
     _name_root(error, scope)
 
 

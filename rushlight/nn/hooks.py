@@ -49,6 +49,14 @@ global_hooks = _GlobalHooks()
 class HookMethods:
     """The part of Module that keeps and runs hooks."""
 
+    _forward_hooks: dict[int, Any]
+    _forward_hooks_with_kwargs: dict[int, bool]
+    _forward_hooks_always_called: dict[int, bool]
+    _forward_pre_hooks: dict[int, Any]
+    _forward_pre_hooks_with_kwargs: dict[int, bool]
+    _backward_hooks: dict[int, Any]
+    _backward_pre_hooks: dict[int, Any]
+
     _has_hooks: bool = False
 
     def _init_hooks(self) -> None:

@@ -154,7 +154,8 @@ def dirac_(tensor: T, groups: int = 1) -> T:
     middle = tuple(n // 2 for n in shape[2:])
     for g in range(groups):
         for d in range(min(per_group, shape[1])):
-            values[(g * per_group + d, d, *middle)] = 1
+            place = (g * per_group + d, d, *middle)
+            values[place] = 1
     return _put(tensor, values)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rushlight.tensor.show import tensor_repr
 from rushlight.tensor.tensor import Tensor
 
 
@@ -44,7 +45,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         return self
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:
-        return "Parameter containing:\n" + super().__repr__(tensor_contents=tensor_contents)
+        return "Parameter containing:\n" + tensor_repr(self, tensor_contents)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
         found = memo.get(id(self))
@@ -100,7 +101,7 @@ class UninitializedParameter(Parameter):
         import numpy as np
 
         self._array = np.empty(tuple(shape), self._array.dtype if dtype is None else dtype.numpy)
-        self.__class__ = Parameter
+        self.__class__ = Parameter  # type: ignore[assignment]
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         return "<UninitializedParameter>"

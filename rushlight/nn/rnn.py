@@ -263,7 +263,7 @@ class RNNBase(Module):
                 i = layer * directions + direction
                 w = Weights.named(weights[i], self.bias, self.proj_size > 0)
                 steps = F.linear(input, w.ih, w.bias_ih)
-                run = _run_steps if sizes is None else _run_packed
+                run: Any = _run_steps if sizes is None else _run_packed
                 result, state = run(self._step, steps, states[i], w, direction == 1, sizes)
                 outputs.append(result)
                 last.append(state)

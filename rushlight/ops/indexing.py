@@ -136,7 +136,8 @@ def _as_index(item: Any) -> Any:
 
 
 def _listed_index(items: Any) -> Any:
-    plain = [i.tolist() if isinstance(i, (Tensor, np.ndarray)) else i for i in items]
+    rows: list[Any] = list(items)
+    plain = [i.tolist() if isinstance(i, (Tensor, np.ndarray)) else i for i in rows]
     array = np.array(plain) if plain else np.zeros(0, np.int64)
     if array.dtype.kind not in "iub":
         raise TypeError(
@@ -238,9 +239,9 @@ class _Plan:
             raise ValueError(
                 "step must be greater than zero: rushlight has no negative steps; use flip()"
             )
-        start, stop, _ = slice(
-            *(None if v is None else int(v) for v in (item.start, item.stop)), step
-        ).indices(shape[d])
+        first = None if item.start is None else int(item.start)
+        last = None if item.stop is None else int(item.stop)
+        start, stop, _ = slice(first, last, step).indices(shape[d])
         stop = max(start, stop)
         self.starts[d], self.stops[d], self.strides[d] = start, stop, step
         self.kept.append(-(-(stop - start) // step))

@@ -47,7 +47,8 @@ def cat(tensors: list[Array], dim: int = 0) -> Array:
 @cat.gradient("tensors")
 def cat_gradient(grad: Array, tensors_shape: Any, dim: int) -> Any:
     axis = dimension(dim, grad.ndim)
-    start, parts = 0, []
+    start = 0
+    parts: list[Any] = []
     for shape in tensors_shape:
         if shape == (0,) and grad.ndim != 1:
             parts.append(None)

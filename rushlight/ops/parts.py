@@ -134,7 +134,8 @@ def _pieces(x: Array, d: int, sizes: tuple[int, ...], name: str) -> list[Steps]:
             f"dimension {d}), but got "
             f"split_sizes={list(sizes)}"
         )
-    start, chains = 0, []
+    start = 0
+    chains: list[Steps] = []
     for n in sizes:
         chains.append((slice_step(x.shape, d, start, start + n),))
         start += n
@@ -197,7 +198,7 @@ def tensor_split(input: Array, indices_or_sections: Any, dim: int = 0) -> list[S
     if isinstance(indices_or_sections, (tuple, list)):
         edges = [slice(None, i).indices(total)[1] for i in indices_or_sections]
         edges = [0, *edges, total]
-        chains = []
+        chains: list[Steps] = []
         for start, stop in itertools.pairwise(edges):
             chains.append((slice_step(input.shape, d, min(start, total), max(start, stop)),))
         return chains

@@ -157,7 +157,8 @@ def mean_samples(make: Any) -> Iterator[Any]:
 @op(method=True, composite=True)
 def nanmean(input: Array, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Array:
     """The mean of the elements that are not NaN. Raises RuntimeError for integers."""
-    if getattr(input, "_array", input).dtype not in INEXACT:
+    array: Any = getattr(input, "_array", input)
+    if array.dtype not in INEXACT:
         raise RuntimeError(
             "nanmean(): expected input to have floating point or complex dtype but got "
             f"{input.dtype}"

@@ -79,7 +79,8 @@ def _padded(x: Array, before: Sizes, after: Sizes) -> Array:
         return x
     shape = (*x.shape[:2], *(b + n + a for b, n, a in zip(before, x.shape[2:], after)))
     out = np.zeros(shape, x.dtype)
-    out[(slice(None), slice(None), *(slice(b, b + n) for b, n in zip(before, x.shape[2:])))] = x
+    inner = (slice(None), slice(None), *(slice(b, b + n) for b, n in zip(before, x.shape[2:])))
+    out[inner] = x
     return out
 
 
@@ -190,6 +191,7 @@ def _(
     kernel, places = weight.shape[2:], grad.shape[2:]
     inner = weight.shape[1]
     shape = tuple(b + n + a for b, n, a in zip(before, size, after))
+    both = (slice(None), slice(None))
     out = np.zeros((grad.shape[0], groups * inner, *shape), grad.dtype)
     if grad.size and weight.size:
         matrix = weight.reshape(groups, weight.shape[0] // groups, -1).swapaxes(-1, -2)
@@ -205,8 +207,7 @@ def _(
                     slice(k * d, k * d + (p - 1) * s + 1, s)
                     for k, d, p, s in zip(offset, dilation, places, stride)
                 )
-                target[(slice(None), slice(None), *where)] += columns[
-                    (slice(None), slice(None), *offset)
-                ]
-    window = tuple(slice(b, b + n) for b, n in zip(before, size))
-    return out[(slice(None), slice(None), *window)].astype(dtype, copy=False)
+                to, taken = (*both, *where), (*both, *offset)
+                target[to] += columns[taken]
+    inner = (*both, *(slice(b, b + n) for b, n in zip(before, size)))
+    return out[inner].astype(dtype, copy=False)

@@ -82,7 +82,8 @@ def _framed(x: Array, value: Any, before: Sizes, after: Sizes) -> Array:
     lead = x.ndim - len(before)
     shape = (*x.shape[:lead], *(b + n + a for b, n, a in zip(before, x.shape[lead:], after)))
     out = np.full(shape, value, x.dtype)
-    out[(..., *(slice(b, b + n) for b, n in zip(before, x.shape[lead:])))] = x
+    inner: Any = (..., *(slice(b, b + n) for b, n in zip(before, x.shape[lead:])))
+    out[inner] = x
     return out
 
 
@@ -113,7 +114,8 @@ def _(
         x = x.astype(FLOAT32)
     shape = _counts(x.shape, size, stride, before, after, dilation)
     x = _framed(x, _lowest(x.dtype), before, after)
-    best = places = None
+    best: Any = None
+    places: Any = None
     nan = x.dtype in FLOATING and bool(np.isnan(np.min(x, initial=0)))
     for k, cut in enumerate(_cuts(size, stride, dilation, shape[len(shape) - len(size) :])):
         part = x[cut]
@@ -125,7 +127,7 @@ def _(
             better |= np.isnan(part)
         places[better] = k
         np.maximum(best, part, out=best)
-    return best.astype(dtype, copy=False), places  # type: ignore[union-attr]
+    return best.astype(dtype, copy=False), places
 
 
 @pick_windows.define_reference

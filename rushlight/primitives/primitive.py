@@ -196,7 +196,7 @@ def attach(call: Any, this: Primitive) -> PrimitiveCall:
 
 def dtype_of(*operands: Any) -> np.dtype[Any]:
     """The one dtype that all array operands share; TypeError where they differ. Numbers are passed over."""
-    found = None
+    found: np.dtype[Any] | None = None
     for operand in operands:
         d = getattr(operand, "dtype", None)
         if d is None:
@@ -212,4 +212,5 @@ def dtype_of(*operands: Any) -> np.dtype[Any]:
 
 def shape_of(operand: Any) -> tuple[int, ...]:
     """The shape of an array; () for a number."""
-    return getattr(operand, "shape", ())
+    shape: tuple[int, ...] = getattr(operand, "shape", ())
+    return shape

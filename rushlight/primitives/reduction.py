@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,16 +12,19 @@ from rushlight.core import shapes
 from rushlight.core.dtypes import BOOL, FLOAT32, FLOATING, HALF, INT64, accumulator_of
 from rushlight.primitives.primitive import Aval, primitive
 
+if TYPE_CHECKING:
+    from rushlight.primitives.primitive import PrimitiveCall
+
 Array = Any
 
 
 def _reduction(
     name: str, result: Callable[[np.dtype[Any]], np.dtype[Any]], *, of_empty: bool = True
-) -> Callable[..., Any]:
+) -> PrimitiveCall:
     """Declares a reduction along `axes` with its rule; its reference follows."""
     declared = primitive(name, params=("axes", "keepdim"), checked=not of_empty)
 
-    @declared.define_rule  # type: ignore[attr-defined, untyped-decorator]
+    @declared.define_rule
     def _(x: Any, *, axes: tuple[int, ...], keepdim: bool) -> Aval:
         if not of_empty and any(x.shape[a] == 0 for a in axes):
             raise RuntimeError(

@@ -110,7 +110,8 @@ def _shapes_along(shape: tuple[int, ...], dtype: Any, steps: Steps) -> list[Aval
     """The abstract array before each step."""
     along = [Aval(shape, dtype)]
     for view, params in steps[:-1]:
-        along.append(view.primitive.rule(along[-1], **params))
+        step: Any = view
+        along.append(step.primitive.rule(along[-1], **params))
     return along
 
 

@@ -15,9 +15,12 @@ class device:
 
     __slots__ = ("index", "type")
 
+    type: str
+    index: int | None
+
     def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
         if isinstance(type, device):
-            type, index = type.type, type.index
+            type, index = str(type), None
         if isinstance(type, int):
             type, index = "cuda", type
         if not isinstance(type, str):

@@ -35,7 +35,8 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
 
 def _convert(module: Any, kinds: tuple[type, ...], memory_format: Any) -> None:
     if isinstance(module, kinds):
-        module.weight.data = module.weight.detach().clone().contiguous(memory_format=memory_format)
+        weight: Any = module.weight  # type: ignore[attr-defined]
+        weight.data = weight.detach().clone().contiguous(memory_format=memory_format)
     for child in module.children():
         _convert(child, kinds, memory_format)
 
