@@ -116,7 +116,10 @@ def tensor_stub() -> str:
     from rushlight.tensor.tensor import Tensor
 
     source = ast.parse((ROOT / "rushlight/tensor/tensor.py").read_text())
-    lines = [HEAD + "from collections.abc import Sequence\nfrom typing import Any, Self\n"]
+    lines = [
+        HEAD
+        + "from collections.abc import Sequence\nfrom typing import Any\n\nfrom typing_extensions import Self\n"
+    ]
     lines += [
         ast.unparse(node)
         for node in source.body
@@ -145,6 +148,13 @@ def tensor_stub() -> str:
             body = [text for item in node.body for text in _member(item)]
             if node.name == "Tensor":
                 known = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
+                known |= {
+                    target.id
+                    for item in node.body
+                    if isinstance(item, ast.Assign)
+                    for target in item.targets
+                    if isinstance(target, ast.Name)
+                }
                 body += _tied(Tensor, known, FUNCTIONS)
             lines += ["    " + line for text in body for line in text.splitlines()]
     return "\n".join(lines) + "\n"
@@ -187,9 +197,7 @@ def _tied(tensor: Any, known: set[str], functions: dict[str, Any]) -> list[str]:
             continue
         if name in places:
             call, inplace = places[name]
-            lines.append(
-                signature(call, method=True, renamed=name, inplace=inplace) + _override(name)
-            )
+            lines.append(signature(call, method=True, renamed=name, inplace=inplace))
         elif isinstance(value, property):
             lines.append(f"@property\ndef {name}(self) -> Any: ...")
         elif callable(value) and not name.startswith("__") and not isinstance(value, type):
@@ -219,8 +227,76 @@ def _tied(tensor: Any, known: set[str], functions: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _override(name: str) -> str:
-    return "  # type: ignore[override]" if name in ("__eq__", "__ne__") else ""
+class _Finished(ast.NodeTransformer):
+    """Makes a stub's annotations unambiguous: `int` is Python's, although Tensor and the package have one too."""
+
+    BUILTINS = frozenset(("bool", "complex", "float", "int", "str", "tuple", "type"))
+
+    def _qualified(self, annotation: ast.expr | None) -> ast.expr | None:
+        if annotation is None:
+            return None
+        for node in ast.walk(annotation):
+            if isinstance(node, ast.Name) and node.id in self.BUILTINS:
+                node.id = "builtins." + node.id
+        return annotation
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        """Arguments and result; an argument that is None by default may be None."""
+        given = node.args
+        plain = [*given.posonlyargs, *given.args]
+        pairs = [
+            *zip(plain[len(plain) - len(given.defaults) :], given.defaults, strict=True),
+            *zip(given.kwonlyargs, given.kw_defaults, strict=True),
+        ]
+        for each in [*plain, *given.kwonlyargs, given.vararg, given.kwarg]:
+            if each is not None:
+                each.annotation = self._qualified(each.annotation)
+        for each, default in pairs:
+            empty = isinstance(default, ast.Constant) and default.value is None
+            text = ast.unparse(each.annotation) if each.annotation else "Any"
+            if empty and text != "Any" and "None" not in text:
+                each.annotation = ast.parse(f"{text} | None", mode="eval").body
+        node.returns = self._qualified(node.returns)
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AnnAssign:
+        """The annotation."""
+        node.annotation = self._qualified(node.annotation) or node.annotation
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+        """Each name once: what the class itself defines comes before what is tied onto it."""
+        seen: set[str] = set()
+        body = []
+        for item in node.body:
+            if isinstance(item, ast.FunctionDef):
+                name = item.name if not item.decorator_list else ""
+            elif isinstance(item, ast.AnnAssign):
+                name = ast.unparse(item.target)
+            else:
+                name = ""
+            if name and name in seen:
+                continue
+            seen.add(name)
+            body.append(self.visit(item))
+        node.body = body
+        return node
+
+
+def finished(text: str) -> str:
+    """A stub's final text."""
+    tree = _Finished().visit(ast.parse(text))
+    tree.body.insert(1, ast.Import([ast.alias("builtins")]))
+    lines = ast.unparse(ast.fix_missing_locations(tree)).splitlines()
+    return "\n".join(line + _override(line) for line in lines) + "\n"
+
+
+def _override(line: str) -> str:
+    """What a checker must not mind: operators that PyTorch types more widely than Python does."""
+    name = line.strip().removeprefix("def ").split("(")[0]
+    if name in ("__eq__", "__ne__"):
+        return "  # type: ignore[override]"
+    return "  # type: ignore[misc]" if name in ("__iadd__", "__isub__", "__itruediv__") else ""
 
 
 def package_stub() -> str:
@@ -252,7 +328,11 @@ def package_stub() -> str:
             and "<" not in value.__qualname__
             and "." not in value.__qualname__
         ):
-            functions.append(f"from {value.__module__} import {value.__name__} as {name}")
+            module = sys.modules[value.__module__]
+            if hasattr(module, value.__name__):
+                functions.append(f"from {value.__module__} import {value.__name__} as {name}")
+            else:  # made by another function
+                functions.append(f"def {name}(*args: Any, **kwargs: Any) -> Any: ...")
         else:
             values.append(f"{name}: Any")
     return (
@@ -307,8 +387,7 @@ def main() -> int:
     """Writes or checks every stub."""
     stale = 0
     for path, make in STUBS.items():
-        text, file = make(), ROOT / path
-        ast.parse(text)
+        text, file = finished(make()), ROOT / path
         if "--check" in sys.argv:
             if not file.exists() or file.read_text() != text:
                 print(f"{path} is not what the declarations give: run python tools/make_stubs.py")

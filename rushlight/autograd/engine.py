@@ -79,7 +79,7 @@ def run(
                 continue
             if node.released:
                 raise RuntimeError(_twice(node))
-            results = node.apply(grads, create_graph)
+            results: Any = node.apply(grads, create_graph)
             if node.post_hooks:
                 results = _run_post_hooks(node, results, grads, as_tensor, as_grad)
             del grads

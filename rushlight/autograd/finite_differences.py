@@ -233,8 +233,8 @@ def _check(
     analytic = [_analytic(outputs[i], tensors) for i in which]
     if nondet_tol >= 0:
         again = [_analytic(outputs[i], tensors) for i in which]
-        for a, b in zip(analytic, again, strict=True):
-            for x, y in zip(a, b, strict=True):
+        for first, second in zip(analytic, again, strict=True):
+            for x, y in zip(first, second, strict=True):
                 if x.size and np.nanmax(np.abs(x - y), initial=0) > nondet_tol:
                     raise GradcheckError(
                         "Backward is not reentrant, i.e., running backward with same input and grad_output multiple "
@@ -248,7 +248,8 @@ def _check(
             found = analytic[k][i]
             if not expected.size and not found.size:
                 continue
-            a, b = found, expected
+            a: Any = found
+            b: Any = expected
             if fast_mode:
                 u, v = rng.standard_normal(a.shape[0]), rng.standard_normal(a.shape[1])
                 a, b = np.asarray(u @ a @ v), np.asarray(u @ b @ v)

@@ -103,7 +103,7 @@ class UninitializedParameter(Parameter):
         self._array = np.empty(tuple(shape), self._array.dtype if dtype is None else dtype.numpy)
         self.__class__ = Parameter  # type: ignore[assignment]
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return "<UninitializedParameter>"
 
 

@@ -179,7 +179,7 @@ class EmbeddingBag(Module):
         self.padding_idx = _check_padding(padding_idx, num_embeddings, "padding_idx")
         if _weight is None:
             self.weight = parameter(num_embeddings, embedding_dim, device=device, dtype=dtype)
-            self.reset_parameters()
+            self.reset_parameters()  # type: ignore[misc]
         else:
             _check_weight(_weight, num_embeddings, embedding_dim)
             self.weight = Parameter(_weight)

@@ -64,6 +64,10 @@ def where_method_samples(make: Any) -> Iterator[Any]:
 # -- along one dimension ------------------------------------------------------------------------------------
 
 
+def _rank(x: Any) -> int:
+    return int(getattr(x, "ndim", 0))
+
+
 def _check_index(name: str, x: Any, index: Any, axis: int, source: Any = None) -> None:
     if index.size and (index.dtype not in INTEGRAL or index.dtype in (BOOL, UINT8)):
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
@@ -79,7 +83,7 @@ def _check_index(name: str, x: Any, index: Any, axis: int, source: Any = None) -
                 f"Size does not match at dimension {d} expected index {list(index.shape)} to be no "
                 f"larger than self {list(x.shape)} apart from dimension {axis}"
             )
-        if source is not None and getattr(source, "ndim", 0) and index.shape[d] > source.shape[d]:
+        if source is not None and _rank(source) and index.shape[d] > source.shape[d]:
             raise RuntimeError(
                 f"Expected index {list(index.shape)} to be no larger than self {list(x.shape)} "
                 f"apart from dimension {axis} and to be no larger size than src {list(source.shape)}"

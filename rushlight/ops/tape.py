@@ -165,6 +165,12 @@ class Recipe:
         )
 
 
+_INFERENCE = (
+    "{}: Inference tensors cannot be saved for backward: argument '{}' was made under inference_mode(). Work on its "
+    "clone(), or make it under no_grad() instead."
+)
+
+
 def recipe_of(this: Op, mask: int) -> Recipe:
     """The recipe for the inputs whose bits are set."""
     found = this.recipes.get(mask)
@@ -366,8 +372,10 @@ def begin(
         if kind == Formula.INPUT:
             value = args[what] if what < count else step[2]
             if value is written and written is not None:
-                value = _before_writing(value, edges[this.positions[what]])
+                value = _before_writing(written, edges[this.positions[what]])
             if isinstance(value, Tensor):
+                if value._is_inference:
+                    raise RuntimeError(_INFERENCE.format(this.name, this.names[what]))
                 version = value._version_counter
                 if saved_tensors_hooks_stack:
                     value = Saved(value, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rushlight.ops import public
 from rushlight.optim.optimizer import (
     Optimizer,
     check_betas,
@@ -79,7 +80,11 @@ class Adagrad(Optimizer):
         rate = group["lr"] / (1 + (step - 1) * group["lr_decay"])
         total = state["sum"]
         if param.is_complex():  # the two parts are separate numbers to it
-            param, grad, total = param.view_as_real(), grad.view_as_real(), total.view_as_real()
+            param, grad, total = (
+                public.view_as_real(param),
+                public.view_as_real(grad),
+                public.view_as_real(total),
+            )
         total.add_(grad * grad)
         param.sub_(total.sqrt().add_(group["eps"]).reciprocal_().mul_(grad).mul_(rate))
 
@@ -136,11 +141,16 @@ class RMSprop(Optimizer):
         count_step(state)
         grad = _decayed(param, grad, group)
         square, alpha = state["square_avg"], group["alpha"]
-        mean, velocity = state.get("grad_avg"), state.get("momentum_buffer")
+        mean: Any = state.get("grad_avg")
+        velocity: Any = state.get("momentum_buffer")
         if param.is_complex():
-            param, grad, square = param.view_as_real(), grad.view_as_real(), square.view_as_real()
-            mean = None if mean is None else mean.view_as_real()
-            velocity = None if velocity is None else velocity.view_as_real()
+            param, grad, square = (
+                public.view_as_real(param),
+                public.view_as_real(grad),
+                public.view_as_real(square),
+            )
+            mean = None if mean is None else public.view_as_real(mean)
+            velocity = None if velocity is None else public.view_as_real(velocity)
         square.mul_(alpha).add_(grad * grad, alpha=1 - alpha)
         spread = square
         if group["centered"]:
@@ -197,8 +207,8 @@ class Adadelta(Optimizer):
         rho, eps = group["rho"], group["eps"]
         square, steps = state["square_avg"], state["acc_delta"]
         if param.is_complex():
-            param, grad = param.view_as_real(), grad.view_as_real()
-            square, steps = square.view_as_real(), steps.view_as_real()
+            param, grad = public.view_as_real(param), public.view_as_real(grad)
+            square, steps = public.view_as_real(square), public.view_as_real(steps)
         square.mul_(rho).add_(grad * grad, alpha=1 - rho)
         delta = (steps + eps).sqrt_().div_((square + eps).sqrt_()).mul_(grad)
         steps.mul_(rho).add_(delta * delta, alpha=1 - rho)
@@ -249,8 +259,8 @@ class Adamax(Optimizer):
         grad = _decayed(param, grad, group)
         mean, largest = state["exp_avg"], state["exp_inf"]
         if param.is_complex():
-            param, grad = param.view_as_real(), grad.view_as_real()
-            mean, largest = mean.view_as_real(), largest.view_as_real()
+            param, grad = public.view_as_real(param), public.view_as_real(grad)
+            mean, largest = public.view_as_real(mean), public.view_as_real(largest)
         mean.lerp_(grad, 1 - beta1)
         largest.copy_((largest * beta2).maximum(grad.abs().add_(group["eps"])))
         param.sub_((mean / largest).mul_(group["lr"] / (1 - beta1**step)))

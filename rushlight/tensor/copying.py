@@ -102,7 +102,8 @@ def reduce_tensor(self: Tensor, protocol: Any) -> Any:
     order = tuple(sorted(range(array.ndim), key=lambda i: -array.strides[i]))
     lined = np.ascontiguousarray(array.transpose(order))
     if isinstance(protocol, int) and protocol >= 5:
-        content: Any = pickle.PickleBuffer(lined.reshape(-1).view(UINT8))
+        plain: Any = lined.reshape(-1).view(UINT8)
+        content: Any = pickle.PickleBuffer(plain)
     else:
         content = lined.tobytes()
     data = (self.dtype.name, tuple(array.shape), order, content, self.requires_grad)

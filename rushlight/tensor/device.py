@@ -64,13 +64,17 @@ class device:
 CPU = device("cpu")
 
 
+class DeviceMissing(RuntimeError, AssertionError):
+    """A device that is not there. PyTorch raises the one type or the other, depending on how it was built."""
+
+
 def check_available(wanted: Any) -> None:
-    """RuntimeError unless `wanted` (a device, a string or None) is the CPU."""
+    """DeviceMissing unless `wanted` (a device, a string or None) is the CPU."""
     if wanted is None or wanted == "cpu" or wanted is CPU:
         return
     d = device(wanted)
     if d.type != "cpu":
-        raise RuntimeError(
+        raise DeviceMissing(
             f"there is no '{d.type}' device in this installation of rushlight: tensors live on 'cpu'. "
             "Use device='cpu', or leave the argument out"
         )
