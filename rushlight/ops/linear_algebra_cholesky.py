@@ -21,6 +21,7 @@ from rushlight.ops.shape import diagonal
 from rushlight.ops.triangles import diag_embed, tril
 from rushlight.primitives import linalg as p
 from rushlight.primitives import structural as s
+from rushlight.primitives.elementwise import conj
 
 
 @op(function=False, differentiable=False)
@@ -136,9 +137,11 @@ cholesky.samples(_strict_samples)
 cholesky_older.samples(_strict_samples)
 
 
-@op(method=True, composite=True)
+@op(method=True)
 def cholesky_solve(input: Array, L: Array, upper: bool = False) -> Array:
     """X of AX = `input`, given the Cholesky factor L of A (or its conjugate transpose, upper=True).
+
+    One triangle of L is read. As in PyTorch, its gradient is that of a full matrix L in A = L L^H.
 
     >>> import rushlight
     >>> L = rushlight.tensor([[2.0, 0.0], [1.0, 2.0]])
@@ -153,14 +156,26 @@ def cholesky_solve(input: Array, L: Array, upper: bool = False) -> Array:
             )
     check_square(L, "cholesky_solve")
     check_pair(L, input, "cholesky_solve")
-    lower = h(L) if upper else L
-    return triangle_solved(h(lower), triangle_solved(lower, input, False, False), True, False)
+    axes = (*range(L.ndim - 2), L.ndim - 1, L.ndim - 2)
+    turned = s.permute(conj(L) if L.dtype in dtypes.COMPLEX else L, axes=axes)
+    lower, higher = (turned, L) if upper else (L, turned)
+    inner = p.solve_triangle(lower, input, upper=False, unit=False)
+    return p.solve_triangle(higher, inner, upper=True, unit=False)
+
+
+@cholesky_solve.gradient("input", "L")
+def cholesky_solve_gradient(grad: Array, L: Array, out: Array, upper: bool) -> Any:
+    to_input = cholesky_solve(grad, L, upper)
+    both = matmul(to_input, h(out))
+    both = both + h(both)
+    return to_input, -(matmul(L, both) if upper else matmul(both, L))
 
 
 @cholesky_solve.samples
 def cholesky_solve_samples(make: Any) -> Iterator[Any]:
-    yield Sample(make(3, 2), regular(make))
-    yield Sample(make(3, 2), regular(make, 2), True)
+    yield Sample(make(2, 1, 3), make(2, 1, 1, low=1))
+    yield Sample(make(3, 2), regular(make).detach())
+    yield Sample(make(3, 2), regular(make, 2).detach(), True)
     yield Bad(make(3), regular(make), raises=RuntimeError, says="at least 2 dimensions")
     yield Bad(make(2, 2), regular(make), raises=RuntimeError, says="Incompatible")
 
@@ -180,6 +195,7 @@ def cholesky_inverse(L: Array, upper: bool = False) -> Array:
 
 @cholesky_inverse.samples
 def cholesky_inverse_samples(make: Any) -> Iterator[Any]:
-    yield Sample(regular(make))
-    yield Sample(regular(make, 2), True)
+    yield Sample(make(2, 1, 1, low=1))
+    yield Sample(regular(make).detach())
+    yield Sample(regular(make, 2).detach(), True)
     yield Bad(make(2, 3), raises=RuntimeError, says="square")

@@ -19,6 +19,7 @@ from rushlight.ops.complex_numbers import conjugate, is_complex_dtype
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.linear_algebra import check_matrices, check_square, h, named
 from rushlight.ops.products import matmul
+from rushlight.ops.selection import choose
 from rushlight.ops.shape import diagonal, narrow, unsqueeze
 from rushlight.ops.triangles import diag_embed
 from rushlight.primitives import spectra as p
@@ -28,10 +29,14 @@ def _diagonals(x: Any) -> Any:
     return diagonal(x, 0, -2, -1)
 
 
+def _quotient(x: Any, divisor: Any) -> Any:
+    """The quotient, and 0 where x is: no gradient asks there how near the divisor is to zero."""
+    return x / choose(x == 0, 1, divisor)
+
+
 def _apart(x: Any, gaps: Any) -> Any:
-    """X / gaps off the diagonal; on it 0."""
-    ones = diag_embed(_diagonals(gaps) * 0 + 1)
-    return (x - diag_embed(_diagonals(x))) / (gaps + ones)
+    """The quotient off the diagonal; on it 0."""
+    return _quotient(x - diag_embed(_diagonals(x)), gaps)
 
 
 def _gaps(values: Any) -> Any:
@@ -79,13 +84,13 @@ def svd_gradient(grads: Any, A: Array, U: Array, S: Array, Vh: Array) -> Array:
     inner = inner + diag_embed(to_s)
     if is_complex_dtype(A.dtype):
         turning = _diagonals(by_u)
-        inner = inner + diag_embed((turning - conjugate(turning)) * 0.5 / S)
+        inner = inner + diag_embed(_quotient((turning - conjugate(turning)) * 0.5, S))
     left = matmul(u, inner)
     if m > k:
-        left = left + (to_u - matmul(u, by_u)) / row
+        left = left + _quotient(to_u - matmul(u, by_u), row)
     total = matmul(left, vh)
     if n > k:
-        total = total + matmul(u, (to_vh - matmul(by_v, vh)) / column)
+        total = total + matmul(u, _quotient(to_vh - matmul(by_v, vh), column))
     return total
 
 
@@ -277,7 +282,11 @@ def _square_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(3, 3, dtype=dtypes.complex128))
     yield Sample(make(0, 2, 2))
     yield Bad(make(2, 3), raises=RuntimeError, says="square")
-    yield Bad(make.tensor(np.full((2, 2), np.nan), dtypes.float64), raises=RuntimeError, says="infs or NaNs")
+    yield Bad(
+        make.tensor(np.full((2, 2), np.nan), dtypes.float64),
+        raises=RuntimeError,
+        says="infs or NaNs",
+    )
 
 
 eigvals.samples(_square_samples)

@@ -94,11 +94,11 @@ def _(x: Any, *, full: bool) -> tuple[Aval, Aval, Aval]:
 def _(xp: Any, x: Any, *, full: bool) -> Any:
     if not x.size:
         batch, (m, n) = _batch(x), x.shape[-2:]
-        u, vh = np.zeros((*batch, m, m if full else 0), x.dtype), None
-        vh = np.zeros((*batch, n if full else 0, n), x.dtype)
-        if full:
-            u[...], vh[...] = np.eye(m), np.eye(n)
-        return u, np.zeros((*batch, min(m, n)), real_of(x.dtype)), vh
+        k = min(m, n)
+        u = np.zeros((*batch, m, m if full else k), x.dtype)
+        vh = np.zeros((*batch, n if full else k, n), x.dtype)
+        u[...], vh[...] = np.eye(*u.shape[-2:]), np.eye(*vh.shape[-2:])
+        return u, np.zeros((*batch, k), real_of(x.dtype)), vh
     return tuple(_converging(np.linalg.svd, "linalg.svd", x, full))
 
 
