@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from rushlight.core.dtypes import FLOATING, INTEGRAL
+from rushlight.core.dtypes import FLOATING
 from rushlight.core.sites import warn_user
 from rushlight.ops.activations import logsigmoid
 from rushlight.ops.declare import Array, Bad, Sample, op
@@ -49,11 +49,6 @@ def chosen_reduction(size_average: Any, reduce: Any, reduction: str) -> str:
 def is_floating(x: Any) -> bool:
     """Whether a tensor or array has a real floating dtype."""
     return bool(getattr(x.dtype, "is_floating_point", x.dtype in FLOATING))
-
-
-def is_integer(x: Any) -> bool:
-    """Whether a tensor or array has an integer or bool dtype."""
-    return x.dtype in INTEGRAL or (hasattr(x.dtype, "numpy") and x.dtype.numpy in INTEGRAL)
 
 
 # -- class targets ------------------------------------------------------------------------------------------
@@ -115,10 +110,10 @@ def target_weights_samples(make: Any) -> Iterator[Any]:
 
 def _check_classes(name: str, input: Any, target: Any, weight: Any) -> None:
     shape, tshape = tuple(input.shape), tuple(target.shape)
-    if not is_integer(target) or getattr(target.dtype, "name", "") == "bool":
+    if getattr(target.dtype, "name", "") not in ("int64", "uint8"):
         raise RuntimeError(
-            f"expected scalar type Long but found {getattr(target.dtype, 'name', target.dtype)}: "
-            "class targets are integers"
+            f"{name}: expected scalar type Long but found {target.dtype}: expected target dtype to be Long or Byte, "
+            "as class targets are indices; convert them with .long()"
         )
     if len(shape) < 1:
         raise RuntimeError(f"{name}: input must have at least one dimension, the classes")
@@ -278,8 +273,8 @@ def check_same_size(name: str, input: Any, target: Any) -> None:
     """ValueError where target and input differ in shape."""
     if tuple(input.shape) != tuple(target.shape):
         raise ValueError(
-            f"{name}: Using a target size ({tuple(target.shape)}) that is different to the input "
-            f"size ({tuple(input.shape)}) is "
+            f"{name}: Using a target size (torch.Size({list(target.shape)})) that is different to the input "
+            f"size (torch.Size({list(input.shape)})) is "
             "deprecated. Please ensure they have the same size."
         )
 
@@ -364,7 +359,8 @@ def binary_cross_entropy_with_logits(
     reduction = chosen_reduction(size_average, reduce, reduction)
     if tuple(input.shape) != tuple(target.shape):
         raise ValueError(
-            f"Target size ({tuple(target.shape)}) must be the same as input size ({tuple(input.shape)})"
+            f"Target size (torch.Size({list(target.shape)})) must be the same as input size "
+            f"(torch.Size({list(input.shape)}))"
         )
     below = logsigmoid(input)
     if pos_weight is None:
