@@ -141,7 +141,9 @@ class CrossEntropyLoss(_WeightedLoss):
 
 
 class LinearCrossEntropyOptions:
-    """How PyTorch splits the work of `LinearCrossEntropyLoss` to save memory: checked and kept; no result depends on it."""
+    """How PyTorch splits the work of `LinearCrossEntropyLoss` to save memory: checked and kept; no "
+    "result depends on it.
+    """
 
     def __init__(
         self,
@@ -358,6 +360,7 @@ class CTCLoss(_Loss):
 
 
 __all__ = [
-    "BCELoss", "BCEWithLogitsLoss", "CTCLoss", "CrossEntropyLoss", "KLDivLoss", "LinearCrossEntropyLoss", "LinearCrossEntropyOptions", "MultiLabelMarginLoss",
+    "BCELoss", "BCEWithLogitsLoss", "CTCLoss", "CrossEntropyLoss", "KLDivLoss", "LinearCrossEntropyLoss",
+    "LinearCrossEntropyOptions", "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss", "MultiMarginLoss", "NLLLoss", "NLLLoss2d", "_Loss", "_WeightedLoss",
 ]  # fmt: skip

@@ -252,7 +252,8 @@ def _load_member(
 ) -> None:
     if not isinstance(value, Tensor):
         errors.append(
-            f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from checkpoint but '
+            f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from '
+            f"checkpoint but "
             f"received {type(value)}"
         )
         return

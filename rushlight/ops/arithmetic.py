@@ -366,7 +366,7 @@ def pow_gradient_exponent(grad: Array, input: Any, exponent: Array, out: Array) 
     slope = out * log(choose(zero, 1, input))
     if getattr(exponent.dtype, "is_complex", exponent.dtype in COMPLEX):
         return grad * conjugate(slope)
-    return grad * conjugate(choose(zero, choose(exponent >= 0, 0, -out * float("inf")), slope))
+    return grad * conjugate(choose(zero, choose(exponent >= 0, 0.0, -math.inf), slope))
 
 
 @pow.samples

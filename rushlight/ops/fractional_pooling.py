@@ -12,7 +12,7 @@ from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.extremes import max
 from rushlight.ops.gathering import gather
 from rushlight.ops.random import rand
-from rushlight.ops.shape import to_shape
+from rushlight.ops.shape import narrow, to_shape
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import structural as s
 
@@ -91,6 +91,9 @@ def _fractional(rank: int) -> Any:
                     f"{name}: {m} windows of {k} elements do not fit into {n}: at most {n - k + 1 if n > k else 0} do"
                 )
         lead = (1, shape[0]) if len(shape) == rank + 1 else shape[:2]
+        several = _random_samples is not None and len(_random_samples) > lead[0] == 1
+        if several and len(shape) == rank + 1:  # PyTorch reads the first and overlooks the others
+            _random_samples = narrow(_random_samples, 0, 0, 1)
         samples = _random_samples
         if samples is None:
             samples = rand(*lead, rank, dtype=input.dtype)

@@ -71,8 +71,10 @@ def _rank(x: Any) -> int:
 def _check_index(name: str, x: Any, index: Any, axis: int, source: Any = None) -> None:
     if index.size and (index.dtype not in INTEGRAL or index.dtype in (BOOL, UINT8)):
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
+    if not index.size:
+        return
     rank = max(1, x.ndim)
-    if max(1, index.ndim) != rank and index.size:
+    if max(1, index.ndim) != rank:
         raise RuntimeError(
             "Index tensor must have the same number of dimensions as "
             f"{'input' if source is None else 'self'} tensor: {index.ndim} and {x.ndim}"

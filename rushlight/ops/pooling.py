@@ -17,7 +17,8 @@ from rushlight.ops.joining import cat, stack
 from rushlight.ops.pointwise import sign
 from rushlight.ops.positions import pick
 from rushlight.ops.reduction import mean
-from rushlight.ops.shape import flatten, narrow, to_shape
+from rushlight.ops.shape import expand, flatten, narrow, to_shape
+from rushlight.ops.spacing import arange
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import pooling as w
 from rushlight.primitives import structural as s
@@ -315,7 +316,9 @@ def _max_unpool(rank: int) -> Any:
     @declared.samples
     def samples(make: Any) -> Iterator[Any]:
         shape = (1, 2, *(2,) * rank)
-        yield Sample(make(*shape), make.ints(*shape, high=4**rank), 2)
+        # Places that differ: of several elements at one place only the last would stay.
+        places = to_shape(arange(2**rank), (1, 1, *(2,) * rank))
+        yield Sample(make(*shape), expand(places, shape), 2)
 
     return declared
 

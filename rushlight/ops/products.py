@@ -69,7 +69,8 @@ def mm(input: Array, mat2: Array) -> Array:
 def _check_product(a: Any, b: Any) -> None:
     if a.shape[-1] != b.shape[-2]:
         raise RuntimeError(
-            f"mat1 and mat2 shapes cannot be multiplied ({a.shape[-2]}x{a.shape[-1]} and {b.shape[-2]}x{b.shape[-1]}): the "
+            f"mat1 and mat2 shapes cannot be multiplied ({a.shape[-2]}x{a.shape[-1]} and "
+            f"{b.shape[-2]}x{b.shape[-1]}): the "
             f"{a.shape[-1]} columns of the first must be as many as the {b.shape[-2]} rows of the second"
         )
 
@@ -103,7 +104,8 @@ def bmm(input: Array, mat2: Array) -> Array:
         )
     if input.shape[0] != mat2.shape[0] or input.shape[2] != mat2.shape[1]:
         raise RuntimeError(
-            f"Expected size for first two dimensions of batch2 tensor to be: [{input.shape[0]}, {input.shape[2]}] but got: "
+            f"Expected size for first two dimensions of batch2 tensor to be: [{input.shape[0]}, "
+            f"{input.shape[2]}] but got: "
             f"[{mat2.shape[0]}, {mat2.shape[1]}]."
         )
     _same_dtype("bmm", input, mat2)
@@ -141,7 +143,8 @@ def mv(input: Array, vec: Array) -> Array:
         )
     if input.shape[1] != vec.shape[0]:
         raise RuntimeError(
-            f"size mismatch, got input ({input.shape[0]}), mat ({input.shape[0]}x{input.shape[1]}), vec ({vec.shape[0]})"
+            f"size mismatch, got input ({input.shape[0]}), mat ({input.shape[0]}x{input.shape[1]}), vec "
+            f"({vec.shape[0]})"
         )
     _same_dtype("mv", input, vec)
     return contract(input, vec, axes_a=(1,), axes_b=(0,), batch_a=(), batch_b=())
@@ -170,7 +173,8 @@ def dot(input: Array, tensor: Array) -> Array:
         raise RuntimeError(f"1D tensors expected, but got {input.ndim}D and {tensor.ndim}D tensors")
     if input.shape != tensor.shape:
         raise RuntimeError(
-            f"inconsistent tensor size, expected tensor [{input.shape[0]}] and src [{tensor.shape[0]}] to have the same number of elements"
+            f"inconsistent tensor size, expected tensor [{input.shape[0]}] and src [{tensor.shape[0]}] to "
+            "have the same number of elements"
         )
     if input.dtype != tensor.dtype:
         raise RuntimeError(
@@ -261,7 +265,8 @@ def _batched(a: Any, b: Any) -> Any:
     sa, sb = tuple(a.shape), tuple(b.shape)
     if sa[-1] != sb[-2]:
         raise RuntimeError(
-            f"mat1 and mat2 shapes cannot be multiplied ({shapes.size_of(sa[:-1])}x{sa[-1]} and {sb[-2]}x{sb[-1]}): the "
+            f"mat1 and mat2 shapes cannot be multiplied ({shapes.size_of(sa[:-1])}x{sa[-1]} and "
+            f"{sb[-2]}x{sb[-1]}): the "
             f"{sa[-1]} columns of {list(sa)} must be as many as the {sb[-2]} rows of {list(sb)}"
         )
     if len(sb) == 2:  # one product of all rows
@@ -318,7 +323,8 @@ def addmm(input: Array, mat1: Array, mat2: Array, *, beta: float = 1, alpha: flo
 def _plus(input: Any, out: Any, beta: Any, alpha: Any) -> Any:
     if not shapes.can_broadcast(input.shape, out.shape):
         raise RuntimeError(
-            f"The expanded size of the tensor {list(out.shape)} must match the existing size: input has shape {list(input.shape)}"
+            f"The expanded size of the tensor {list(out.shape)} must match the existing size: input has "
+            f"shape {list(input.shape)}"
         )
     if alpha != 1:
         out = p.mul(*promote(out, alpha))
@@ -427,7 +433,8 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
             (shapes.size_of(input.shape[:-1]), input.shape[-1]) if input.ndim else (1, 1)
         )
         raise RuntimeError(
-            f"mat1 and mat2 shapes cannot be multiplied ({rows}x{columns} and {weight.shape[-1]}x{weight.shape[0]}): an input of "
+            f"mat1 and mat2 shapes cannot be multiplied ({rows}x{columns} and "
+            f"{weight.shape[-1]}x{weight.shape[0]}): an input of "
             f"shape {list(input.shape)} has {columns} features in its last dimension, the weight of shape "
             f"{list(weight.shape)} takes {weight.shape[-1]}"
         )
@@ -546,7 +553,8 @@ def bilinear(input1: Array, input2: Array, weight: Array, bias: Any = None) -> A
     k, n, m = tuple(weight.shape)
     if tuple(input1.shape)[-1] != n or tuple(input2.shape)[-1] != m:
         raise RuntimeError(
-            f"bilinear(): inputs have {tuple(input1.shape)[-1]} and {tuple(input2.shape)[-1]} features, the weight takes {n} and {m}"
+            f"bilinear(): inputs have {tuple(input1.shape)[-1]} and {tuple(input2.shape)[-1]} features, "
+            f"the weight takes {n} and {m}"
         )
     lead = tuple(input1.shape)[:-1]
     left = fold_product(input1, to_shape(transpose(weight, 0, 1), (n, k * m)))
@@ -590,7 +598,8 @@ def tensordot(a: Array, b: Array, dims: Any = 2, out: Any = None) -> Array:
             a = sum(a, i, True)
         elif sa[i] != sb[j]:
             raise RuntimeError(
-                f"contracted dimensions need to match, but first has size {sa[i]} in dim {i} and second has size {sb[j]} in dim {j}"
+                f"contracted dimensions need to match, but first has size {sa[i]} in dim {i} and second "
+                f"has size {sb[j]} in dim {j}"
             )
     letters = list(range(ra))
     others = [ra + j for j in range(rb)]
@@ -654,7 +663,8 @@ def _labels(equation: str, operands: list[Any]) -> tuple[list[list[int]], list[i
         raise RuntimeError(
             f"einsum(): more operands were provided than specified in the equation: {len(operands)} for {equation!r}"
             if len(operands) > len(terms)
-            else f"einsum(): fewer operands were provided than specified in the equation: {len(operands)} for {equation!r}"
+            else f"einsum(): fewer operands were provided than specified in the equation: {len(operands)} "
+            f"for {equation!r}"
         )
     labels, widest = [], 0
     for i, (term, x) in enumerate(zip(terms, operands, strict=True)):
@@ -663,12 +673,14 @@ def _labels(equation: str, operands: list[Any]) -> tuple[list[list[int]], list[i
         for c in before + after:
             if not c.isalpha():
                 raise RuntimeError(
-                    f"einsum(): invalid subscript given at index {text.index(c)} in the equation string, subscripts must be in [a-zA-Z]"
+                    f"einsum(): invalid subscript given at index {text.index(c)} in the equation string, "
+                    "subscripts must be in [a-zA-Z]"
                 )
         hidden = rank - len(before) - len(after)
         if hidden < 0 or (hidden and not dots):
             raise RuntimeError(
-                f"einsum(): the number of subscripts in the equation ({len(before) + len(after)}) does not match the number of "
+                f"einsum(): the number of subscripts in the equation ({len(before) + len(after)}) does not "
+                "match the number of "
                 f"dimensions ({rank}) for operand {i}"
                 + (" and no ellipsis was given" if not dots else "")
             )
@@ -712,7 +724,8 @@ def einsum(*args: Any) -> Array:
     """
     if not args:
         raise ValueError(
-            "einsum(): must specify the equation string and at least one operand, or at least one operand and its subscripts list"
+            "einsum(): must specify the equation string and at least one operand, or at least one operand "
+            "and its subscripts list"
         )
     if isinstance(args[0], str):
         operands = (
@@ -757,7 +770,8 @@ def _check_sizes(labels: list[list[int]], operands: list[Any]) -> None:
             if n != 1 and have not in (1, n):
                 name = "..." if label >= _ELLIPSIS else chr(label)
                 raise RuntimeError(
-                    f"einsum(): subscript {name} has size {n} for operand {i} which does not broadcast with previously seen size {have}"
+                    f"einsum(): subscript {name} has size {n} for operand {i} which does not broadcast "
+                    f"with previously seen size {have}"
                 )
             size[label] = max(have, n) if n else 0
 
@@ -866,7 +880,8 @@ def cross(input: Array, other: Array, *, dim: int = -1) -> Array:
     axis = shapes.dimension(dim, max(len(input.shape), len(other.shape)))
     if tuple(input.shape)[dim] != 3 or tuple(other.shape)[dim] != 3:
         raise RuntimeError(
-            f"linalg.cross: inputs dimension {dim} must have length 3. Got {tuple(input.shape)[dim]} and {tuple(other.shape)[dim]}"
+            f"linalg.cross: inputs dimension {dim} must have length 3. Got {tuple(input.shape)[dim]} and "
+            f"{tuple(other.shape)[dim]}"
         )
     shape = shapes.broadcast(tuple(input.shape), tuple(other.shape))
     a, b = expand(input, shape), expand(other, shape)

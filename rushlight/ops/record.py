@@ -431,6 +431,4 @@ def named_result(this: Op) -> Any:
 
 
 def _rebuild(name: str, values: tuple[Any, ...]) -> Any:
-    from rushlight.ops.declare import OPS
-
-    return named_result(OPS[name])(*values)
+    return named_result(slots.ops[name])(*values)

@@ -511,7 +511,8 @@ def fold(
     if counts[0] * counts[1] != columns:
         raise RuntimeError(
             f"Given output_size={size}, expected size of input's dimension 2 to match the "
-            f"calculated number of sliding blocks {counts[0]} * {counts[1]} = {counts[0] * counts[1]}, but got input.size(2)={columns}."
+            f"calculated number of sliding blocks {counts[0]} * {counts[1]} = {counts[0] * counts[1]}, but "
+            f"got input.size(2)={columns}."
         )
     windows = to_shape(input, (n, rows // area, *kernel, *counts))
     dtype = getattr(input.dtype, "numpy", input.dtype)

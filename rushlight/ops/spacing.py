@@ -123,6 +123,13 @@ def range_(start: Any = None, end: Any = None, step: Any = 1, *, dtype: Any = No
     return _row(start, end, step, dtype, True, "range")
 
 
+@range_.samples
+def range_samples(make: Any) -> Iterator[Any]:
+    yield Sample(1, 4)
+    yield Sample(0.5, 2.5, 0.5)
+    yield Bad(3, 1, raises=RuntimeError, says="inconsistent")
+
+
 # -- a number of steps -----------------------------------------------------------------------------
 
 

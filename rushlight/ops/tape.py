@@ -86,6 +86,7 @@ class _Slots:
     copy_slices: Any = None  # (base, value, steps)
     zeros: Any = None  # (shape, numpy dtype)
     copy_to: Any = None  # Tensor.copy_
+    ops: Any = None  # every op by its qualified name
 
 
 slots = _Slots()

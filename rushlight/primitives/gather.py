@@ -174,8 +174,10 @@ def _start(how: str, dtype: np.dtype[Any]) -> Any:
 
 @scatter_along.define_reference
 def _(xp: Any, x: Array, index: Array, values: Array, *, axis: int, how: str, keep: bool) -> Array:
+    if not index.size:
+        return x.copy()
     size = x.shape[axis] if x.ndim else 1
-    if index.size and (index.min() < 0 or index.max() >= size):
+    if index.min() < 0 or index.max() >= size:
         bad = index[(index < 0) | (index >= size)].flat[0]
         raise RuntimeError(f"index {bad} is out of bounds for dimension {axis} with size {size}")
     if not x.ndim:

@@ -67,7 +67,8 @@ def test_refuses_bad_input(name: str) -> None:
         for bad in OPS[name].samples(Make()):
             if isinstance(bad, Bad):
                 before = values((bad.args, bad.kwargs))
-                with pytest.raises(bad.raises) as caught:
+                with pytest.raises(bad.raises) as caught, warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
                     FUNCTIONS[name](*bad.args, **bad.kwargs)
                 assert bad.says in str(caught.value)
                 for x, y in zip(before, values((bad.args, bad.kwargs)), strict=True):
@@ -184,9 +185,11 @@ def test_out(name: str) -> None:
                 continue
             targets = tuple(rushlight.empty_like(t) for t in results)
             rushlight.manual_seed(0)
-            FUNCTIONS[name](
-                *sample.args, **sample.kwargs, out=targets[0] if len(targets) == 1 else targets
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                FUNCTIONS[name](
+                    *sample.args, **sample.kwargs, out=targets[0] if len(targets) == 1 else targets
+                )
             assert_same(targets, results)
 
 

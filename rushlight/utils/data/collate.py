@@ -10,7 +10,7 @@ import numpy as np
 
 from rushlight.core.dtypes import float64
 from rushlight.ops.public import stack
-from rushlight.tensor.exchange import as_tensor, from_numpy, tensor
+from rushlight.tensor.exchange import as_tensor, tensor
 from rushlight.tensor.tensor import Tensor
 
 
