@@ -10,6 +10,7 @@ recorded. With it they are tensors and every formula is recorded like any other 
 from __future__ import annotations
 
 import heapq
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,31 @@ from rushlight.core.dtypes import COMPLEX, INEXACT
 from rushlight.core.floating import quiet, restore
 from rushlight.primitives import elementwise, structural
 from rushlight.tensor.tensor import Tensor, wrap
+
+
+class _Running(threading.local):
+    """The backward that runs in this thread: its roots, and the nodes it is limited to (None: to none)."""
+
+    roots: Sequence[tuple[Node, int, Any]] = ()
+    useful: set[Node] | None = None
+    #: A new object for each backward, by which hooks tell one from the next.
+    token: object = None
+
+
+running = _Running()
+
+
+def reached() -> set[Node]:
+    """The nodes that the backward of this thread runs or will run."""
+    stack = [root for root, _, _ in running.roots]
+    found = set(stack)
+    while stack:
+        for edge in stack.pop().edges:
+            if edge is not None and edge[0] not in found:
+                if running.useful is None or edge[0] in running.useful:
+                    found.add(edge[0])
+                    stack.append(edge[0])
+    return found
 
 
 def _identity(value: Any) -> Any:
@@ -56,6 +82,9 @@ def run(
     heap: list[tuple[int, Node]] = []
     pending: dict[Node, list[Any]] = {}
 
+    outer = running.roots, running.useful, running.token
+    running.roots, running.token = roots, object()
+    running.useful = None if useful is None else useful | targets.keys()
     grad_before = state.grad_enabled
     state.grad_enabled = create_graph
     token = quiet()
@@ -107,6 +136,7 @@ def run(
     finally:
         restore(token)
         state.grad_enabled = grad_before
+        running.roots, running.useful, running.token = outer
     found = [None if edge is None else captured.get(edge) for edge in wanted or ()]
     return [None if g is None else as_tensor(g) for g in found]
 

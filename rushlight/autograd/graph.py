@@ -6,9 +6,13 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from rushlight.autograd.engine import backward
+from rushlight.autograd.engine import backward, reached, running
 from rushlight.autograd.handles import RemovableHandle
-from rushlight.autograd.hooks import save_on_cpu, saved_tensors_hooks
+from rushlight.autograd.hooks import (
+    disable_saved_tensors_hooks,
+    save_on_cpu,
+    saved_tensors_hooks,
+)
 from rushlight.autograd.node import Node, edge_of
 from rushlight.tensor.storage import note_write
 from rushlight.tensor.tensor import Tensor
@@ -17,6 +21,7 @@ __all__ = [
     "GradientEdge",
     "Node",
     "backward",
+    "disable_saved_tensors_hooks",
     "get_gradient_edge",
     "increment_version",
     "register_multi_grad_hook",
@@ -66,30 +71,28 @@ class _Handles(RemovableHandle):
 def register_multi_grad_hook(
     tensors: Sequence[Tensor], fn: Callable[..., Any], *, mode: str = "all"
 ) -> RemovableHandle:
-    """Calls `fn(gradients)` once per backward when all the tensors' gradients are there; with
-    mode "any", `fn(grad)` at the first.
+    """Calls `fn(gradients)` once per backward when all the gradients that it computes are there (None for tensors
+    that took no part); with mode "any", `fn(grad)` at the first.
     """
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
     lock = threading.Lock()
-    count = len(tensors)
-    seen: dict[str, Any] = {"grads": [None] * count, "left": count}
-
-    def reset() -> None:
-        seen["grads"], seen["left"] = [None] * count, count
+    seen: dict[str, Any] = {"token": None, "grads": [], "left": 0}
 
     def arrived(index: int) -> Callable[[Tensor], None]:
         def hook(grad: Tensor) -> None:
             with lock:
-                first = seen["left"] == count
-                if seen["grads"][index] is not None:  # a new backward began before all had come
-                    reset()
-                    first = True
+                first = seen["token"] is not running.token
+                if first:
+                    nodes = reached()
+                    edges = [edge_of(t) for t in tensors]
+                    left = sum(edge is not None and edge[0] in nodes for edge in edges)
+                    seen.update(token=running.token, grads=[None] * len(tensors), left=left)
                 seen["grads"][index] = grad
                 seen["left"] -= 1
                 complete, grads = seen["left"] == 0, list(seen["grads"])
                 if complete:
-                    reset()
+                    seen["grads"] = [None] * len(tensors)
             if mode == "any":
                 if first:
                     fn(grad)

@@ -67,10 +67,31 @@ class saved_tensors_hooks:
         self._pair = (pack_hook, unpack_hook)
 
     def __enter__(self) -> None:
+        if _forbidden:
+            raise RuntimeError(_forbidden[-1])
         saved_tensors_hooks_stack.append(self._pair)
 
     def __exit__(self, *exc: object) -> None:
         saved_tensors_hooks_stack.pop()
+
+
+#: Messages of the `disable_saved_tensors_hooks` that are open, innermost last.
+_forbidden: list[str] = []
+
+
+class disable_saved_tensors_hooks:
+    """Inside, `saved_tensors_hooks` raises RuntimeError with this message; so it does where one is open already."""
+
+    def __init__(self, error_message: str) -> None:
+        self._message = error_message
+
+    def __enter__(self) -> None:
+        if saved_tensors_hooks_stack:
+            raise RuntimeError(self._message)
+        _forbidden.append(self._message)
+
+    def __exit__(self, *exc: object) -> None:
+        _forbidden.pop()
 
 
 class save_on_cpu(saved_tensors_hooks):

@@ -68,6 +68,12 @@ class Node:
     def __repr__(self) -> str:
         return f"<{self.name()} object at {id(self):#x}>"
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            f"cannot pickle a node of the graph ({self.name()}): a graph lives in one process. Store tensors, as "
+            "detach() gives them"
+        )
+
     @property
     def metadata(self) -> dict[Any, Any]:
         """A dict for the user's notes."""

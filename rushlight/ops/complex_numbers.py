@@ -81,7 +81,7 @@ def imag_view(input: Array) -> Steps:
     return ((s.imag_part, {}),)
 
 
-@op(composite=True)
+@op(composite=True, property="real")
 def real(input: Array) -> Array:
     """The real parts, a view; of a real tensor, the tensor itself."""
     return real_view(input) if is_complex_dtype(input.dtype) else input
@@ -90,7 +90,7 @@ def real(input: Array) -> Array:
 real.samples(_complex_samples)
 
 
-@op(composite=True)
+@op(composite=True, property="imag")
 def imag(input: Array) -> Array:
     """The imaginary parts, a view. Raises RuntimeError for real tensors."""
     if not is_complex_dtype(input.dtype):

@@ -42,6 +42,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.autograd.modes import state
+from rushlight.autograd.node import edge_of
 from rushlight.core.floating import quiet, restore
 from rushlight.ops import record as recording
 from rushlight.ops import tape
@@ -467,6 +468,11 @@ def _inplace_call(this: Op, functional: Any) -> Any:
         else:
             bound = [self, *args]
         if this.composite:
+            recording.check_writable(self, name, False)
+            if (
+                state.grad_enabled and self.requires_grad
+            ):  # formulas may read what is about to be written
+                bound[0] = tape.before_writing(self, edge_of(self))
             return recording.assign(self, functional(*bound, **kwargs), name)
         arrays, tracked = _unwrap(this, bound)
         tracked = tracked and state.grad_enabled

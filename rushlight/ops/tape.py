@@ -373,7 +373,7 @@ def begin(
         if kind == Formula.INPUT:
             value = args[what] if what < count else step[2]
             if value is written and written is not None:
-                value = _before_writing(written, edges[this.positions[what]])
+                value = before_writing(written, edges[this.positions[what]])
             if isinstance(value, Tensor):
                 if value._is_inference:
                     raise RuntimeError(_INFERENCE.format(this.name, this.names[what]))
@@ -412,7 +412,7 @@ def begin(
     return node, saved
 
 
-def _before_writing(tensor: Tensor, edge: Edge) -> Tensor:
+def before_writing(tensor: Tensor, edge: Edge) -> Tensor:
     """A copy of a tensor that is about to be written, with the history that it has now."""
     kept = wrap(structural.copy(tensor._array))
     if edge is not None:

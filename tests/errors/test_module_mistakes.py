@@ -194,6 +194,11 @@ def test_checkpoint_of_another_network(fault: str) -> None:
     says(message_of(program, torch), "loading state_dict for Net", *words)
 
 
+def twice(lib: Any, p: Any) -> Any:
+    """An optimizer that is given one parameter in two groups."""
+    return lib.optim.SGD([{"params": [p]}, {"params": [p]}], lr=0.1)
+
+
 OPTIMIZERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "nothing to optimize": (
         lambda lib: lib.optim.SGD([], lr=0.1),
@@ -212,9 +217,7 @@ OPTIMIZERS: dict[str, tuple[Any, tuple[str, ...]]] = {
         ("Invalid learning rate: -1.0",),
     ),
     "the same parameter twice": (
-        lambda lib: (lambda p: lib.optim.SGD([{"params": [p]}, {"params": [p]}], lr=0.1))(
-            lib.ones(3, requires_grad=True)
-        ),
+        lambda lib: twice(lib, lib.ones(3, requires_grad=True)),
         ("more than one parameter group",),
     ),
 }
@@ -316,5 +319,5 @@ def test_an_error_of_the_users_own_is_left_alone() -> None:
         def forward(self, x: Any) -> Any:
             raise ValueError("my own words")
 
-    with pytest.raises(ValueError, match="^my own words$"):
+    with pytest.raises(ValueError, match=r"^my own words$"):
         rushlight.nn.Sequential(Mine())(rushlight.ones(1))
