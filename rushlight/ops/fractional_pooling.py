@@ -91,7 +91,7 @@ def _fractional(rank: int) -> Any:
                     f"{name}: {m} windows of {k} elements do not fit into {n}: at most {n - k + 1 if n > k else 0} do"
                 )
         lead = (1, shape[0]) if len(shape) == rank + 1 else shape[:2]
-        several = _random_samples is not None and len(_random_samples) > lead[0] == 1
+        several = _random_samples is not None and _random_samples.shape[0] > lead[0] == 1
         if several and len(shape) == rank + 1:  # PyTorch reads the first and overlooks the others
             _random_samples = narrow(_random_samples, 0, 0, 1)
         samples = _random_samples
