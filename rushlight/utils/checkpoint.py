@@ -104,7 +104,7 @@ class _Recomputation:
 
         def keep(tensor: Tensor) -> Tensor:
             # The engine may hand out the result of a node: only its values are wanted here.
-            values.append(tensor.detach())  # type: ignore[attr-defined]
+            values.append(tensor.detach())
             return tensor
 
         with saved_tensors_hooks(keep, lambda kept: kept):

@@ -10,22 +10,16 @@ import numpy as np
 
 from rushlight.core.dtypes import float64
 from rushlight.ops.public import stack
-from rushlight.tensor.exchange import as_tensor, tensor
+from rushlight.tensor.exchange import as_tensor, from_numpy, tensor
 from rushlight.tensor.tensor import Tensor
 
 
 def default_convert(data: Any) -> Any:
-    """NumPy arrays and numbers inside a sample as tensors; all else as it is.
-
-    >>> import numpy
-    >>> from rushlight.utils.data import default_convert
-    >>> default_convert({"x": numpy.arange(2), "name": "a"})
-    {'x': tensor([0, 1]), 'name': 'a'}
-    """
+    """NumPy arrays and numbers inside a sample as tensors; all else as it is."""
     if isinstance(data, Tensor):
         return data
     if isinstance(data, np.ndarray):
-        return data if data.dtype.kind in "SUO" else as_tensor(data)
+        return data if data.dtype.kind in "SUO" else from_numpy(data)
     if isinstance(data, np.generic) and data.dtype.kind not in "SUO":
         return as_tensor(data)
     if isinstance(data, Mapping):
@@ -39,28 +33,35 @@ def default_convert(data: Any) -> Any:
     return data
 
 
-def collate(batch: Any, *, collate_fn_map: Mapping[Any, Callable[..., Any]] | None = None) -> Any:
-    """`default_collate` by a table of one's own: type (or tuple of types) -> `f(batch, collate_fn_map=...)`.
+def default_collate(batch: Any) -> Any:
+    """Samples stacked along a new first dimension: tensors, arrays and numbers, inside dicts, tuples and lists.
 
-    The type of the first sample is looked up itself, then by isinstance in the table's order; mappings,
-    named tuples and sequences that are not in it are taken apart.
+    Raises RuntimeError where samples differ in length or shape, TypeError for a type that can't be batched.
+
+    >>> from rushlight.utils.data import default_collate
+    >>> default_collate([(1, 2.0), (3, 4.0)])
+    [tensor([1, 3]), tensor([2., 4.], dtype=torch.float64)]
     """
     first = batch[0]
-    table = collate_fn_map or {}
-    found = table.get(type(first))
-    if found is None:
-        found = next((f for kinds, f in table.items() if isinstance(first, kinds)), None)
-    if found is not None:
-        return found(batch, collate_fn_map=collate_fn_map)
+    if isinstance(first, Tensor):
+        return _stacked(batch)
+    if isinstance(first, np.ndarray):
+        if first.dtype.kind in "SUO":
+            raise TypeError(_unfit(first.dtype))
+        return _stacked([as_tensor(b) for b in batch])
+    if isinstance(first, np.generic) and first.dtype.kind not in "SUO":
+        return as_tensor(np.asarray(batch))
+    if isinstance(first, float):
+        return tensor(batch, dtype=float64)
+    if isinstance(first, int):
+        return tensor(batch)
+    if isinstance(first, (str, bytes)):
+        return batch
     if isinstance(first, Mapping):
-        joined = {
-            key: collate([sample[key] for sample in batch], collate_fn_map=collate_fn_map)
-            for key in first
-        }
+        joined = {key: default_collate([sample[key] for sample in batch]) for key in first}
         return _like_mapping(first, joined)
     if isinstance(first, tuple) and hasattr(first, "_fields"):
-        fields = zip(*batch, strict=True)
-        return type(first)(*(collate(column, collate_fn_map=collate_fn_map) for column in fields))
+        return type(first)(*(default_collate(column) for column in zip(*batch, strict=True)))
     if isinstance(first, Sequence):
         lengths = sorted({len(sample) for sample in batch})
         if len(lengths) > 1:
@@ -68,24 +69,9 @@ def collate(batch: Any, *, collate_fn_map: Mapping[Any, Callable[..., Any]] | No
                 f"each element in list of batch should be of equal size: there are samples of {lengths} elements; a "
                 "collate_fn of your own may pad them"
             )
-        columns = [
-            collate(column, collate_fn_map=collate_fn_map) for column in zip(*batch, strict=True)
-        ]
+        columns = [default_collate(column) for column in zip(*batch, strict=True)]
         return columns if isinstance(first, tuple) else _like_sequence(first, columns)
     raise TypeError(_unfit(type(first)))
-
-
-def default_collate(batch: Any) -> Any:
-    """Samples stacked along a new first dimension: tensors, arrays and numbers, inside dicts, tuples and lists.
-
-    Strings stay lists of strings. Raises RuntimeError where samples differ in length or shape, TypeError for a type
-    that can't be batched. Types of one's own can be added to `default_collate_fn_map`.
-
-    >>> from rushlight.utils.data import default_collate
-    >>> default_collate([(1, 2.0), (3, 4.0)])
-    [tensor([1, 3]), tensor([2., 4.], dtype=torch.float64)]
-    """
-    return collate(batch, collate_fn_map=default_collate_fn_map)
 
 
 def _unfit(kind: Any) -> str:
@@ -105,49 +91,6 @@ def _stacked(samples: Sequence[Tensor]) -> Any:
             "in the dataset, or give the DataLoader a collate_fn"
         )
     return stack(list(samples))
-
-
-def _tensors(batch: Sequence[Tensor], *, collate_fn_map: Any = None) -> Any:
-    return _stacked(batch)
-
-
-def _arrays(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
-    if batch[0].dtype.kind in "SUO":
-        raise TypeError(_unfit(batch[0].dtype))
-    return collate([as_tensor(b) for b in batch], collate_fn_map=collate_fn_map)
-
-
-def _numpy_scalars(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
-    return as_tensor(np.asarray(batch))
-
-
-def _floats(batch: Sequence[float], *, collate_fn_map: Any = None) -> Any:
-    return tensor(batch, dtype=float64)
-
-
-def _integers(batch: Sequence[int], *, collate_fn_map: Any = None) -> Any:
-    return tensor(batch)
-
-
-def _unchanged(batch: Any, *, collate_fn_map: Any = None) -> Any:
-    return batch
-
-
-#: What `default_collate` does with each type; a program may add its own.
-default_collate_fn_map: dict[Any, Callable[..., Any]] = {
-    Tensor: _tensors,
-    np.ndarray: _arrays,
-    (np.bool_, np.number, np.object_): _numpy_scalars,
-    float: _floats,
-    int: _integers,
-    str: _unchanged,
-    bytes: _unchanged,
-}
-
-
-def stacks_plainly() -> bool:
-    """Whether the table still stacks tensors in the default way (a program may have changed it)."""
-    return default_collate_fn_map.get(Tensor) is _tensors
 
 
 def _like(original: Any, kind: type, fill: Callable[[Any], None], plain: Any) -> Any:
@@ -174,3 +117,6 @@ def _like_sequence(original: Any, columns: list[Any]) -> Any:
             clone[i] = column
 
     return _like(original, MutableSequence, fill, columns)
+
+
+__all__ = ["default_collate", "default_convert"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from rushlight.core.sites import warn_user
 from rushlight.ops.public import randperm
 from rushlight.random.generator import Generator
-from rushlight.tensor.tensor import Tensor, wrap
+from rushlight.tensor.tensor import Tensor
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -66,7 +66,7 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
     tensors: tuple[Tensor, ...]
 
     def __init__(self, *tensors: Tensor) -> None:
-        if any(t.size(0) != tensors[0].size(0) for t in tensors):
+        if any(t.shape[0] != tensors[0].shape[0] for t in tensors):
             raise AssertionError(
                 f"Size mismatch between tensors: the first sizes are {[t.shape[0] for t in tensors]}"
             )
@@ -78,14 +78,13 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
     def __len__(self) -> int:
         return self.tensors[0].shape[0]
 
+    def collated(self, indices: list[int]) -> list[Tensor]:
+        """What `default_collate` makes of these samples, by one indexing of each tensor."""
+        return [tensor[indices] for tensor in self.tensors]  # type: ignore[index]
+
 
 class StackDataset(Dataset[Any]):
-    """Datasets of equal length side by side: a sample is the tuple (or dict) of their samples.
-
-    >>> from rushlight.utils.data import StackDataset
-    >>> StackDataset(letter="abc", number=range(3))[1]
-    {'letter': 'b', 'number': 1}
-    """
+    """Datasets of equal length side by side: a sample is the tuple (or dict) of their samples."""
 
     datasets: Any
 
@@ -125,12 +124,7 @@ class StackDataset(Dataset[Any]):
 
 
 class ConcatDataset(Dataset[Any]):
-    """Datasets one after another.
-
-    >>> from rushlight.utils.data import ConcatDataset
-    >>> ConcatDataset(["abc", "de"])[3]
-    'd'
-    """
+    """Datasets one after another."""
 
     datasets: list[Dataset[Any]]
     cumulative_sizes: list[int]
@@ -167,7 +161,7 @@ class ConcatDataset(Dataset[Any]):
 
 
 class ChainDataset(IterableDataset[Any]):
-    """IterableDatasets one after another. AssertionError, when read, for one that is no IterableDataset."""
+    """IterableDatasets one after another."""
 
     def __init__(self, datasets: Iterable[Dataset[Any]]) -> None:
         self.datasets = datasets
@@ -193,25 +187,12 @@ def _check_iterable(dataset: Any) -> None:
 
 
 class Subset(Dataset[T_co]):
-    """The samples of a dataset at the given indices.
-
-    A subclass with a `__getitem__` of its own must write `__getitems__` too (NotImplementedError else).
-
-    >>> from rushlight.utils.data import Subset
-    >>> list(Subset("abcde", [4, 0]))
-    ['e', 'a']
-    """
+    """The samples of a dataset at the given indices."""
 
     dataset: Dataset[T_co]
     indices: Sequence[int]
 
     def __init__(self, dataset: Dataset[T_co], indices: Sequence[int]) -> None:
-        kind = type(self)
-        if kind.__getitem__ is not Subset.__getitem__ and kind.__getitems__ is Subset.__getitems__:
-            raise NotImplementedError(
-                f"{kind.__name__} overrides __getitem__ but not __getitems__, which is what a DataLoader calls: write "
-                "that too, if only as `return [self[i] for i in indices]`"
-            )
         self.dataset = dataset
         self.indices = indices
 
@@ -227,39 +208,10 @@ class Subset(Dataset[T_co]):
     def __len__(self) -> int:
         return len(self.indices)
 
-
-def batch_reader(dataset: Any) -> Callable[[list[int]], Any] | None:
-    """How to read a whole batch of a TensorDataset, or of a Subset of one, at once; None for other datasets.
-
-    It gives what `default_collate` makes of the samples: a list of tensors, or None where only reading
-    them one by one is sure to give the same (or the same error).
-    """
-    kind = type(dataset)
-    if isinstance(dataset, Subset):
-        if kind.__getitems__ is not Subset.__getitems__:
-            return None
-        read = batch_reader(dataset.dataset)
-        chosen = dataset.indices
-        return read and (lambda indices: read([chosen[i] for i in indices]))
-    if (
-        not isinstance(dataset, TensorDataset)
-        or kind.__getitem__ is not TensorDataset.__getitem__
-        or hasattr(dataset, "__getitems__")
-    ):
-        return None
-
-    def rows(indices: list[int]) -> list[Tensor] | None:
-        if any(type(i) is not int for i in indices):
-            return None
-        tensors = dataset.tensors
-        if any(type(t) is not Tensor or t.requires_grad for t in tensors):
-            return None
-        try:
-            return [wrap(t._array.take(indices, 0)) for t in tensors]
-        except IndexError:
-            return None
-
-    return rows
+    def collated(self, indices: list[int]) -> Any:
+        """The dataset's own, where it has one; else None."""
+        collated = getattr(self.dataset, "collated", None)
+        return None if collated is None else collated([self.indices[i] for i in indices])
 
 
 def _samples(dataset: Any, indices: list[int]) -> list[Any]:
@@ -283,11 +235,6 @@ def random_split(
 
     What rounding of fractions leaves goes to the subsets in turn. Raises ValueError where the lengths do not sum to
     the dataset's.
-
-    >>> import rushlight
-    >>> from rushlight.utils.data import random_split
-    >>> [len(part) for part in random_split(range(10), [0.75, 0.25])]
-    [8, 2]
     """
     total = len(dataset)  # type: ignore[arg-type]
     if math.isclose(sum(lengths), 1) and sum(lengths) <= 1:
@@ -314,3 +261,9 @@ def random_split(
     return [
         Subset(dataset, order[end - int(n) : end]) for end, n in zip(ends, lengths, strict=True)
     ]
+
+
+__all__ = [
+    "ChainDataset", "ConcatDataset", "Dataset", "IterableDataset", "StackDataset", "Subset", "TensorDataset",
+    "random_split",
+]  # fmt: skip

@@ -89,7 +89,7 @@ class DataLoader:
             else:
                 sampler = SequentialSampler(dataset)  # type: ignore[arg-type]
         if batch_size is not None and batch_sampler is None:
-            batch_sampler = BatchSampler(sampler, batch_size, drop_last)
+            batch_sampler = BatchSampler(sampler, batch_size, drop_last)  # type: ignore[arg-type]
         if pin_memory:
             warn_user(
                 "'pin_memory' argument is set as true but no accelerator is found, then device pinned memory won't be "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, Generic, TypeVar
 
@@ -25,12 +26,7 @@ class Sampler(Generic[T_co]):
 
 
 class SequentialSampler(Sampler[int]):
-    """0, 1, 2, and so on.
-
-    >>> from rushlight.utils.data import SequentialSampler
-    >>> list(SequentialSampler("abc"))
-    [0, 1, 2]
-    """
+    """0, 1, 2, and so on."""
 
     def __init__(self, data_source: Sized) -> None:
         self.data_source = data_source
@@ -51,13 +47,7 @@ class RandomSampler(Sampler[int]):
     """A random order: each index once, or `num_samples` drawn with replacement.
 
     More samples than there are come as several orders one after another. Without a generator, each pass seeds one of
-    its own from the default generator. Raises TypeError for a `replacement` that is no bool, ValueError where no
-    sample would be drawn.
-
-    >>> import rushlight
-    >>> _ = rushlight.manual_seed(0)
-    >>> list(rushlight.utils.data.RandomSampler(range(5)))
-    [4, 3, 1, 0, 2]
+    its own from the default generator.
     """
 
     def __init__(
@@ -75,9 +65,9 @@ class RandomSampler(Sampler[int]):
         self.replacement = replacement
         self._num_samples = num_samples
         self.generator = generator
-        if not isinstance(self.num_samples, int) or self.num_samples <= 0:
+        if not isinstance(self.num_samples, int) or self.num_samples < 0:
             raise ValueError(
-                f"num_samples should be a positive integer value, but got num_samples={self.num_samples}"
+                f"num_samples should be a non-negative integer value, but got num_samples={self.num_samples}"
             )
 
     @property
@@ -106,13 +96,7 @@ class RandomSampler(Sampler[int]):
 
 
 class SubsetRandomSampler(Sampler[int]):
-    """The given indices in a random order.
-
-    >>> import rushlight
-    >>> _ = rushlight.manual_seed(0)
-    >>> sorted(rushlight.utils.data.SubsetRandomSampler([3, 5, 8]))
-    [3, 5, 8]
-    """
+    """The given indices in a random order."""
 
     def __init__(self, indices: Sequence[int], generator: Generator | None = None) -> None:
         self.indices = indices
@@ -127,14 +111,7 @@ class SubsetRandomSampler(Sampler[int]):
 
 
 class WeightedRandomSampler(Sampler[int]):
-    """`num_samples` indices, each drawn with a chance in proportion to its weight.
-
-    Without `replacement` none is drawn twice. Raises ValueError for weights that are no 1-d sequence.
-
-    >>> from rushlight.utils.data import WeightedRandomSampler
-    >>> list(WeightedRandomSampler([0.0, 1.0, 0.0], 3))
-    [1, 1, 1]
-    """
+    """`num_samples` indices, each drawn with a chance in proportion to its weight."""
 
     def __init__(
         self,
@@ -171,12 +148,7 @@ class WeightedRandomSampler(Sampler[int]):
 
 
 class BatchSampler(Sampler[list[int]]):
-    """The indices of another sampler in lists of `batch_size`; `drop_last` leaves out a shorter last one.
-
-    >>> from rushlight.utils.data import BatchSampler
-    >>> list(BatchSampler(range(5), batch_size=2, drop_last=False))
-    [[0, 1], [2, 3], [4]]
-    """
+    """The indices of another sampler in lists of `batch_size`; `drop_last` leaves out a shorter last one."""
 
     def __init__(
         self, sampler: Sampler[int] | Iterable[int], batch_size: int, drop_last: bool
@@ -202,3 +174,58 @@ class BatchSampler(Sampler[list[int]]):
     def __len__(self) -> int:
         count = len(self.sampler)  # type: ignore[arg-type]
         return count // self.batch_size if self.drop_last else -(-count // self.batch_size)
+
+
+class DistributedSampler(Sampler[int]):
+    """The part of a dataset that process `rank` of `num_replicas` reads; call `set_epoch` before each epoch.
+
+    Without `drop_last` some samples are repeated so that all processes have equally many. rushlight runs no process
+    groups of its own, so both numbers must be given.
+    """
+
+    def __init__(
+        self, dataset: Sized, num_replicas: int | None = None, rank: int | None = None, shuffle: bool = True,
+        seed: int = 0, drop_last: bool = False,
+    ) -> None:  # fmt: skip
+        if num_replicas is None or rank is None:
+            raise RuntimeError(
+                "Requires distributed package to be available: here num_replicas and rank must be given"
+            )
+        if rank >= num_replicas or rank < 0:
+            raise ValueError(
+                f"Invalid rank {rank}, rank should be in the interval [0, {num_replicas - 1}]"
+            )
+        self.dataset = dataset
+        self.num_replicas = num_replicas
+        self.rank = rank
+        self.epoch = 0
+        self.drop_last = drop_last
+        count = len(dataset)
+        self.num_samples = count // num_replicas if drop_last else math.ceil(count / num_replicas)
+        self.total_size = self.num_samples * num_replicas
+        self.shuffle = shuffle
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[int]:
+        count = len(self.dataset)
+        order = list(range(count))
+        if self.shuffle:
+            generator = Generator()
+            generator.manual_seed(self.seed + self.epoch)
+            order = randperm(count, generator=generator).tolist()
+        if not self.drop_last:
+            order = list(itertools.islice(itertools.cycle(order), self.total_size))
+        return iter(order[self.rank : self.total_size : self.num_replicas])
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def set_epoch(self, epoch: int) -> None:
+        """Gives the next pass another order, the same on all processes."""
+        self.epoch = epoch
+
+
+__all__ = [
+    "BatchSampler", "DistributedSampler", "RandomSampler", "Sampler", "SequentialSampler", "SubsetRandomSampler",
+    "WeightedRandomSampler", "fresh_seed",
+]  # fmt: skip
