@@ -10,6 +10,7 @@ from rushlight.optim.optimizer import (
     check_range,
     count_step,
     new_step,
+    rate_of,
     zeros_like,
 )
 from rushlight.tensor.tensor import Tensor
@@ -65,7 +66,7 @@ class Adam(Optimizer):
     ) -> None:
         """One step of one parameter."""
         beta1, beta2 = group["betas"]
-        lr = group["lr"]
+        lr = rate_of(group)
         step = count_step(state)
         if group["weight_decay"] != 0:
             if group["decoupled_weight_decay"]:
@@ -74,12 +75,21 @@ class Adam(Optimizer):
                 grad = grad.add(param, alpha=group["weight_decay"])
         mean, square = state["exp_avg"], state["exp_avg_sq"]
         mean.lerp_(grad, 1 - beta1)
-        square.mul_(beta2).add_(grad * grad.conj(), alpha=1 - beta2)
+        square.mul_(beta2).addcmul_(
+            grad, grad.conj() if grad.is_complex() else grad, value=1 - beta2
+        )
         if group["amsgrad"]:
-            largest = state["max_exp_avg_sq"]
-            square = largest.copy_(largest.maximum(square))
-        root = square.sqrt().div_((1 - beta2**step) ** 0.5).add_(group["eps"])
-        param.sub_(root.reciprocal_().mul_(mean).mul_(lr / (1 - beta1**step)))
+            largest = state["max_exp_avg_sq"].maximum(square)
+            state["max_exp_avg_sq"].copy_(largest)
+            square = largest
+        # The corrections are numbers: scaled into eps and the rate, they cost no pass over the elements.
+        correction = (1 - beta2**step) ** 0.5
+        root = square.sqrt().add_(group["eps"] * correction)
+        rate = lr * correction / (1 - beta1**step)
+        if isinstance(rate, Tensor):
+            param.sub_(mean / root * rate)
+        else:
+            param.addcdiv_(mean, root, value=-rate)
 
 
 class AdamW(Adam):

@@ -12,7 +12,10 @@ from rushlight.optim.optimizer import (
     check_betas,
     check_range,
     count_step,
+    descend,
     new_step,
+    rate_of,
+    real_views,
     zeros_like,
 )
 from rushlight.primitives.interpreter import slot
@@ -25,7 +28,7 @@ def _decayed(param: Tensor, grad: Tensor, group: dict[str, Any]) -> Tensor:
     if decay == 0:
         return grad
     if group["decoupled_weight_decay"]:
-        param.mul_(1 - group["lr"] * decay)
+        param.mul_(1 - rate_of(group) * decay)
         return grad
     return grad.add(param, alpha=decay)
 
@@ -77,7 +80,7 @@ class NAdam(Optimizer):
     ) -> None:
         """One step of one parameter."""
         beta1, beta2 = group["betas"]
-        lr, decay = group["lr"], group["momentum_decay"]
+        lr, decay = rate_of(group), group["momentum_decay"]
         step = count_step(state)
         grad = _decayed(param, grad, group)
         mean, square = state["exp_avg"], state["exp_avg_sq"]
@@ -91,10 +94,10 @@ class NAdam(Optimizer):
         product.mul_(now)
         so_far = product if slot.recorder is not None else float(product._array)
         mean.lerp_(grad, 1 - beta1)
-        square.mul_(beta2).add_(grad * grad, alpha=1 - beta2)
+        square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         root = (square / (1 - beta2**step)).sqrt_().add_(group["eps"])
-        param.sub_((grad / root).mul_(lr * (1 - now) / (1 - so_far)))
-        param.sub_((mean / root).mul_(lr * following / (1 - so_far * following)))
+        descend(param, grad / root, lr * (1 - now) / (1 - so_far))
+        descend(param, mean / root, lr * following / (1 - so_far * following))
 
 
 class RAdam(Optimizer):
@@ -147,7 +150,7 @@ class RAdam(Optimizer):
                 public.view_as_real(t) for t in (param, grad, mean, square)
             )
         mean.lerp_(grad, 1 - beta1)
-        square.mul_(beta2).add_(grad * grad, alpha=1 - beta2)
+        square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         correction2 = 1 - beta2**step
         longest = 2 / (1 - beta2) - 1
         length = longest - 2 * step * beta2**step / correction2
@@ -155,15 +158,12 @@ class RAdam(Optimizer):
         if slot.recorder is not None:  # both ways, since the count is not known while tracing
             over = length.clamp(min=5.0)
             rectified = _rectified(plain, square, over, longest, correction2, group["eps"])
-            param.sub_(rectified.where(length > 5.0, plain).mul_(group["lr"]))
+            descend(param, rectified.where(length > 5.0, plain), rate_of(group))
         elif length > 5.0:
-            param.sub_(
-                _rectified(plain, square, length, longest, correction2, group["eps"]).mul_(
-                    group["lr"]
-                )
-            )
+            rectified = _rectified(plain, square, length, longest, correction2, group["eps"])
+            descend(param, rectified, rate_of(group))
         else:
-            param.sub_(plain.mul_(group["lr"]))
+            descend(param, plain, rate_of(group))
 
 
 def _rectified(

@@ -10,7 +10,10 @@ from rushlight.optim.optimizer import (
     check_betas,
     check_range,
     count_step,
+    descend,
     new_step,
+    rate_of,
+    real_views,
     zeros_like,
 )
 from rushlight.tensor.tensor import Tensor
@@ -77,7 +80,7 @@ class Adagrad(Optimizer):
         """One step of one parameter."""
         step = count_step(state)
         grad = _decayed(param, grad, group)
-        rate = group["lr"] / (1 + (step - 1) * group["lr_decay"])
+        rate = rate_of(group) / (1 + (step - 1) * group["lr_decay"])
         total = state["sum"]
         if param.is_complex():  # the two parts are separate numbers to it
             param, grad, total = (
@@ -86,7 +89,7 @@ class Adagrad(Optimizer):
                 public.view_as_real(total),
             )
         total.add_(grad * grad)
-        param.sub_(total.sqrt().add_(group["eps"]).reciprocal_().mul_(grad).mul_(rate))
+        descend(param, grad / total.sqrt().add_(group["eps"]), rate)
 
 
 class RMSprop(Optimizer):
@@ -151,15 +154,15 @@ class RMSprop(Optimizer):
             )
             mean = None if mean is None else public.view_as_real(mean)
             velocity = None if velocity is None else public.view_as_real(velocity)
-        square.mul_(alpha).add_(grad * grad, alpha=1 - alpha)
+        square.mul_(alpha).addcmul_(grad, grad, value=1 - alpha)
         spread = square
         if group["centered"]:
             mean.lerp_(grad, 1 - alpha)
             spread = square - mean * mean
-        scaled = spread.sqrt().add_(group["eps"]).reciprocal_().mul_(grad)
+        scaled = grad / spread.sqrt().add_(group["eps"])
         if group["momentum"] > 0:
             scaled = velocity.mul_(group["momentum"]).add_(scaled)
-        param.add_(scaled, alpha=-group["lr"])
+        descend(param, scaled, rate_of(group))
 
 
 class Adadelta(Optimizer):
@@ -209,10 +212,10 @@ class Adadelta(Optimizer):
         if param.is_complex():
             param, grad = public.view_as_real(param), public.view_as_real(grad)
             square, steps = public.view_as_real(square), public.view_as_real(steps)
-        square.mul_(rho).add_(grad * grad, alpha=1 - rho)
-        delta = (steps + eps).sqrt_().div_((square + eps).sqrt_()).mul_(grad)
-        steps.mul_(rho).add_(delta * delta, alpha=1 - rho)
-        param.add_(delta, alpha=-group["lr"])
+        square.mul_(rho).addcmul_(grad, grad, value=1 - rho)
+        delta = ((steps + eps) / (square + eps)).sqrt_() * grad
+        steps.mul_(rho).addcmul_(delta, delta, value=1 - rho)
+        descend(param, delta, rate_of(group))
 
 
 class Adamax(Optimizer):
@@ -263,4 +266,4 @@ class Adamax(Optimizer):
             mean, largest = public.view_as_real(mean), public.view_as_real(largest)
         mean.lerp_(grad, 1 - beta1)
         largest.copy_((largest * beta2).maximum(grad.abs().add_(group["eps"])))
-        param.sub_((mean / largest).mul_(group["lr"] / (1 - beta1**step)))
+        descend(param, mean / largest, rate_of(group) / (1 - beta1**step))

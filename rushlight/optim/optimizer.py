@@ -9,6 +9,7 @@ so that what all share (groups, hooks, closures, state dicts, maximize) stands h
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
@@ -19,6 +20,7 @@ import numpy as np
 
 from rushlight.autograd.handles import RemovableHandle
 from rushlight.autograd.modes import state as modes
+from rushlight.ops.complex_numbers import view_as_real
 from rushlight.primitives.interpreter import slot
 from rushlight.tensor.tensor import Tensor, wrap
 
@@ -46,6 +48,9 @@ def register_optimizer_step_post_hook(hook: Callable[..., Any]) -> RemovableHand
 
 def check_range(what: str, value: Any, low: float = 0.0, high: float | None = None) -> None:
     """ValueError unless `low <= value` (and `value < high`); tensors of one element count as their value."""
+    if isinstance(value, Tensor) and value.numel() != 1:  # type: ignore[attr-defined]
+        what = "lr" if what == "learning rate" else what
+        raise ValueError(f"Tensor {what} must be 1-element, but has shape {tuple(value.shape)}")
     number = value.item() if isinstance(value, Tensor) else value
     if not low <= number or (high is not None and not number < high):
         raise ValueError(f"Invalid {what}: {value}")
@@ -74,6 +79,74 @@ def count_step(state: dict[str, Any]) -> Any:
     return step if slot.recorder is not None else float(step._array)
 
 
+def rate_of(group: dict[str, Any]) -> Any:
+    """The learning rate: a number; or the tensor it is given as, where a gradient or a trace goes through it."""
+    lr = group["lr"]
+    if isinstance(lr, Tensor) and slot.recorder is None and not group.get("differentiable"):
+        return lr.item()
+    return lr
+
+
+def descend(param: Tensor, direction: Tensor, rate: Any) -> None:
+    """Takes `rate` times the direction from the parameter."""
+    if isinstance(rate, Tensor):
+        param.sub_(direction * rate)  # type: ignore[attr-defined]
+    else:
+        param.add_(direction, alpha=-rate)  # type: ignore[attr-defined]
+
+
+def store(tensor: Tensor, value: Any) -> None:
+    """Writes a number, or under a trace a tensor, into a tensor of the state."""
+    if isinstance(value, Tensor):
+        tensor.copy_(value)  # type: ignore[attr-defined]
+    else:
+        tensor.fill_(value)  # type: ignore[attr-defined]
+
+
+def real_views(*tensors: Tensor | None) -> tuple[Any, ...]:
+    """The real and imaginary parts as a last axis, for algorithms that take them as separate numbers."""
+    return tuple(None if t is None else view_as_real(t) for t in tensors)
+
+
+def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A `step` that runs the hooks around itself; not again where a subclass calls its base's."""
+
+    @functools.wraps(step)
+    def hooked(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        before, after = self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks
+        if not (before or after or _global_pre_hooks or _global_post_hooks) or self._stepping:
+            return step(self, *args, **kwargs)
+        called: tuple[Any, ...] = (self, *args)
+        for hook in (*_global_pre_hooks.values(), *before.values()):
+            result = hook(self, called, kwargs)
+            if result is None:
+                continue
+            if not (isinstance(result, tuple) and len(result) == 2):
+                raise RuntimeError(
+                    f"{hook} must return None or a tuple of (new_args, new_kwargs), but got {result}."
+                )
+            called, kwargs = result
+        self._stepping = True
+        try:
+            out = step(*called, **kwargs)
+        finally:
+            self._stepping = False
+        for hook in (*after.values(), *_global_post_hooks.values()):
+            hook(self, called, kwargs)
+        return out
+
+    return hooked
+
+
+def _check_kernels(defaults: dict[str, Any]) -> None:
+    """RuntimeError for `fused` with what cannot go with it; there is one implementation here, but one contract."""
+    if defaults.get("fused"):
+        if defaults.get("differentiable"):
+            raise RuntimeError("`fused` does not support `differentiable`")
+        if defaults.get("foreach"):
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+
+
 class Optimizer:
     """Base class of optimizers.
 
@@ -81,7 +154,16 @@ class Optimizer:
     of groups that do not set them.
     """
 
+    _stepping = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """A subclass may define `step` itself: hooks run around it all the same."""
+        super().__init_subclass__(**kwargs)
+        if "step" in cls.__dict__:
+            cls.step = _with_hooks(cls.__dict__["step"])  # type: ignore[method-assign]
+
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+        _check_kernels(defaults)
         self.defaults = defaults
         self._optimizer_step_pre_hooks: OrderedDict[int, Any] = OrderedDict()
         self._optimizer_step_post_hooks: OrderedDict[int, Any] = OrderedDict()
@@ -118,59 +200,39 @@ class Optimizer:
 
     # -- stepping ------------------------------------------------------------------------------------------
 
+    @_with_hooks
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step from the parameters' `.grad`; parameters without one are left alone.
 
         `closure`, if given, computes the loss and its gradients first; its result is returned.
         """
-        args = () if closure is None else (closure,)
-        hooked = bool(self._optimizer_step_pre_hooks or _global_pre_hooks)
-        if hooked:
-            args, _ = self._run_pre_hooks(args, {})
-            closure = args[0] if args else None
         loss = None
-        if closure is not None:
-            before, modes.grad_enabled = modes.grad_enabled, True
-            try:
-                loss = closure()
-            finally:
-                modes.grad_enabled = before
-        before, modes.grad_enabled = modes.grad_enabled, bool(self.defaults.get("differentiable"))
+        before = modes.grad_enabled
         try:
+            if closure is not None:
+                modes.grad_enabled = True
+                loss = closure()
+            modes.grad_enabled = bool(self.defaults.get("differentiable"))
             for group in self.param_groups:
                 self._step_group(group)
         finally:
             modes.grad_enabled = before
-        for hook in (*self._optimizer_step_post_hooks.values(), *_global_post_hooks.values()):
-            hook(self, args, {})
         return loss
 
     def _step_group(self, group: dict[str, Any]) -> None:
-        maximize = group.get("maximize", False)
+        maximize, differentiable = group.get("maximize", False), group.get("differentiable", False)
         for param in group["params"]:
             grad = param._grad
             if grad is None:
                 continue
-            if grad._requires_grad and not group.get("differentiable"):
+            if grad._requires_grad and not differentiable:
                 grad = grad.detach()
             state = self.state[param]
             if not state:
                 state.update(self.new_state(param, group))
+            elif differentiable:  # what the tape holds of the steps before must stay as it is
+                state.update({k: v.clone() for k, v in state.items() if isinstance(v, Tensor)})
             self.update(param, -grad if maximize else grad, state, group)
-
-    def _run_pre_hooks(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        for hook in (*_global_pre_hooks.values(), *self._optimizer_step_pre_hooks.values()):
-            result = hook(self, args, kwargs)
-            if result is not None:
-                if not (isinstance(result, tuple) and len(result) == 2):
-                    raise RuntimeError(
-                        f"{type(self).__name__}.step must return None or a tuple of (new_args, "
-                        f"new_kwargs), but got {result}."
-                    )
-                args, kwargs = result
-        return args, kwargs
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drops the gradients of all parameters, or fills them with zeros."""
@@ -322,7 +384,10 @@ class Optimizer:
     # -- hooks ---------------------------------------------------------------------------------------------
 
     def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Calls `hook(optimizer, args, kwargs)` before each step."""
+        """Calls `hook(optimizer, args, kwargs)` before each step; `args` begins with the optimizer.
+
+        A hook may return new arguments as (args, kwargs).
+        """
         return RemovableHandle.add(self._optimizer_step_pre_hooks, hook)
 
     def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rushlight.optim.optimizer import Optimizer, check_range
+from rushlight.optim.optimizer import Optimizer, check_range, descend, rate_of
 from rushlight.tensor.tensor import Tensor
 
 
@@ -66,4 +66,4 @@ class SGD(Optimizer):
             else:
                 velocity.mul_(momentum).add_(grad, alpha=1 - group["dampening"])
             grad = grad.add(velocity, alpha=momentum) if group["nesterov"] else velocity
-        param.add_(grad, alpha=-group["lr"])
+        descend(param, grad, rate_of(group))
