@@ -9,10 +9,15 @@ tensor([2., 4.])
 
 from __future__ import annotations
 
+import gc
 import importlib
 from typing import Any
 
-from rushlight import root as _root
+# Thousands of functions are made here and none of them is garbage: looking for some takes a tenth of the time.
+_collects = gc.isenabled()
+gc.disable()
+
+from rushlight import root as _root  # noqa: E402
 
 __version__ = "0.1.0"
 
@@ -32,3 +37,5 @@ def __getattr__(name: str) -> Any:
 
 
 _root.tie(globals())
+if _collects:
+    gc.enable()

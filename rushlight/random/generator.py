@@ -28,10 +28,18 @@ class Generator:
 
     def __init__(self, device: Any = "cpu") -> None:
         check_available(device)
-        self._seed = DEFAULT_SEED
-        self._bits = np.random.MT19937()
+        self._bits: Any = (
+            None  # made at the first draw: numpy.random takes a tenth of the import's time
+        )
         self.kept_normal: float | None = None
         self.manual_seed(DEFAULT_SEED)
+
+    @property
+    def _stream(self) -> Any:
+        if self._bits is None:
+            self._bits = np.random.MT19937(0)
+            self._bits._legacy_seeding(self._seed & 0xFFFFFFFF)
+        return self._bits
 
     @property
     def device(self) -> device:
@@ -50,7 +58,7 @@ class Generator:
                 f"Overflow when unpacking long: the seed {number} does not fit 64 bits"
             )
         self._seed = number & _MASK64
-        self._bits._legacy_seeding(self._seed & 0xFFFFFFFF)
+        self._bits = None
         self.kept_normal = None
         return self
 
@@ -66,7 +74,7 @@ class Generator:
 
     def words(self, count: int) -> np.ndarray[Any, Any]:
         """The next `count` 32-bit words, as uint64."""
-        return self._bits.random_raw(count)
+        return self._stream.random_raw(count)
 
     def doubles(self, count: int) -> np.ndarray[Any, Any]:
         """The next uniform float64 numbers in [0, 1): 53 bits of two words each."""
@@ -74,12 +82,12 @@ class Generator:
 
     def long_words(self, count: int) -> np.ndarray[Any, Any]:
         """The next 64-bit words; the first of each two 32-bit words is the high one."""
-        raw = self._bits.random_raw(2 * count)
+        raw = self._stream.random_raw(2 * count)
         return (raw[0::2] << np.uint64(32)) | raw[1::2]
 
     def get_state(self) -> Tensor:
         """The state as a uint8 tensor, for `set_state`."""
-        state = self._bits.state["state"]
+        state = self._stream.state["state"]
         kept = np.array([self.kept_normal is not None, self.kept_normal or 0.0], np.float64)
         parts = (
             np.array([self._seed], np.uint64), np.array([state["pos"]], np.uint64), kept, state["key"].astype(np.uint32)
@@ -98,7 +106,7 @@ class Generator:
         self._seed, position = (int(n) for n in array[:16].view(np.uint64))
         has_kept, kept = array[16:32].view(np.float64).tolist()
         self.kept_normal = kept if has_kept else None
-        self._bits.state = {
+        self._stream.state = {
             "bit_generator": "MT19937",
             "state": {"key": array[32:].view(np.uint32), "pos": position},
         }
