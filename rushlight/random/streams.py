@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.core.dtypes import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64
+from rushlight.core.dtypes import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, HALF
 from rushlight.random.generator import Generator
 
 Array = np.ndarray[Any, Any]
@@ -21,11 +21,10 @@ _DIGITS = {FLOAT16: 11, BFLOAT16: 8, FLOAT32: 24}
 
 
 def _unit(generator: Generator, count: int, dtype: Any) -> Array:
-    """Uniform numbers in [0, 1) as float64, with the dtype's number of bits."""
+    """Uniform numbers in [0, 1) as float64: of 53 bits for float64, of 24 for all other types."""
     if dtype == FLOAT64:
         return generator.doubles(count)
-    digits = _DIGITS[dtype]
-    return (generator.words(count) & np.uint64((1 << digits) - 1)) * 2.0**-digits
+    return (generator.words(count) & np.uint64((1 << 24) - 1)) * 2.0**-24
 
 
 def uniform(
@@ -33,17 +32,22 @@ def uniform(
 ) -> Array:
     """Uniform numbers in [low, high)."""
     unit = _unit(generator, math.prod(shape), dtype).reshape(shape)
-    if low == 0 and high == 1:
-        return unit.astype(dtype)
-    a, b = dtype.type(low), dtype.type(high)
-    return (unit * float(b - a) + float(a)).astype(dtype)
+    if (low, high) != (0, 1):
+        a, b = dtype.type(low), dtype.type(high)
+        unit = unit * float(b - a) + float(a)
+    found: Array = unit.astype(dtype)
+    if (
+        dtype in HALF
+    ):  # rounding may have reached the upper bound, which does not belong to the range
+        found[found == dtype.type(high)] = low
+    return found
 
 
 def integers(generator: Generator, shape: Shape, dtype: Any, low: int, high: int) -> Array:
-    """Integers in [low, high); ranges of 2^32 and more take two words each."""
+    """Integers in [low, high); ranges of 2^28 and more take two words each."""
     span = high - low
     count = math.prod(shape)
-    words = generator.long_words(count) if span >= 1 << 32 else generator.words(count)
+    words = generator.long_words(count) if span >= 1 << 28 else generator.words(count)
     if 0 < span < 1 << 64:
         words = words % np.uint64(span)
     return (words.astype(np.int64) + np.int64(low)).astype(dtype).reshape(shape)
