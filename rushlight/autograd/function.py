@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rushlight.autograd.modes import state
-from rushlight.autograd.node import Node, Saved, edge_of
+from rushlight.autograd.node import Node, Saved, edge_of, overwritten
 from rushlight.autograd.slots import slots
 from rushlight.core import shapes
 from rushlight.core.dtypes import INEXACT
@@ -59,10 +59,9 @@ class FunctionCtx:
                 found.append(None)
                 continue
             if saved.changed():
+                whose = f"which {self._node.name()} saved"
                 raise RuntimeError(
-                    "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                    f"a tensor that {self._node.name()} saved is at version {saved.version.count}; expected version "
-                    f"{saved.count} instead. It was overwritten by {saved.version.operation}."
+                    overwritten(self._node, whose, saved.tensor._array, saved.version, saved.count)
                 )
             found.append(saved.unpack())
         return tuple(found)

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rushlight.core.dtypes import INEXACT
+from rushlight.core.dtypes import INEXACT, of_numpy
 from rushlight.core.sites import Site, describe
 from rushlight.tensor.storage import Version, version_of, write
 from rushlight.tensor.tensor import Tensor, wrap
@@ -254,6 +254,16 @@ class Saved:
                 tensor = alias_of(tensor)
                 tensor._grad_fn, tensor._output, tensor._requires_grad = node, self.output, True
         return tensor  # type: ignore[no-any-return]
+
+
+def overwritten(node: Node, whose: str, array: Any, version: Version, count: int) -> str:
+    """What is said where something that `node` saved was written since: both lines, and what to do."""
+    return (
+        "one of the variables needed for gradient computation has been modified by an inplace operation: a "
+        f"{of_numpy(array.dtype)} tensor of shape {list(array.shape)}, {whose} (recorded at {node.where()}), is at "
+        f"version {version.count}; expected version {count} instead. It was overwritten by {version.operation} at "
+        f"{describe(version.site)}: use the form without the underscore there, or clone() the tensor first."
+    )
 
 
 saved_tensors_hooks_stack: list[tuple[Any, Any]] = []

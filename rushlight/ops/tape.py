@@ -24,10 +24,11 @@ from rushlight.autograd.node import (
     Saved,
     accumulator_of,
     next_number,
+    overwritten,
     saved_tensors_hooks_stack,
 )
-from rushlight.core.dtypes import FLOAT32, INEXACT, of_numpy
-from rushlight.core.sites import _PACKAGE, describe
+from rushlight.core.dtypes import FLOAT32, INEXACT
+from rushlight.core.sites import _PACKAGE
 from rushlight.primitives import structural
 from rushlight.primitives.interpreter import slot
 from rushlight.primitives.views import sum_to
@@ -308,12 +309,7 @@ class OpNode(Node):
 
     def _overwritten(self, array: Any, version: Any, count: int, output: int) -> str:
         whose = f"output {output} of {self.name()}" if output >= 0 else f"an input of {self.name()}"
-        return (
-            "one of the variables needed for gradient computation has been modified by an inplace operation: a "
-            f"{of_numpy(array.dtype)} tensor of shape {list(array.shape)}, {whose} (recorded at {self.where()}), is at "
-            f"version {version.count}; expected version {count} instead. It was overwritten by {version.operation} at "
-            f"{describe(version.site)}: use the form without the underscore there, or clone() the tensor first."
-        )
+        return overwritten(self, whose, array, version, count)
 
     def release(self) -> None:
         if self.recipe.keeps:

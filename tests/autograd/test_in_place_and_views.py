@@ -197,6 +197,11 @@ def test_same_as_pytorch(program: Any) -> None:
     same(program)
 
 
+def _under_no_grad(lib: Any, x: Any) -> Any:
+    with lib.no_grad():
+        return x.mul_(2).mul_(2)
+
+
 VERSIONS: dict[str, Any] = {
     "fresh": lambda lib, x: x,
     "after a write": lambda lib, x: x.add_(1),
@@ -211,11 +216,6 @@ VERSIONS: dict[str, Any] = {
     "numpy does not count": lambda lib, x: (x.numpy().fill(1), x)[1],
     "under no_grad": _under_no_grad,
 }
-
-
-def _under_no_grad(lib: Any, x: Any) -> Any:
-    with lib.no_grad():
-        return x.mul_(2).mul_(2)
 
 
 @pytest.mark.parametrize("case", VERSIONS)
