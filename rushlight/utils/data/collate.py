@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.core.dtypes import float64
-from rushlight.ops.public import stack
+from rushlight.ops import public
 from rushlight.tensor.exchange import as_tensor, from_numpy, tensor
 from rushlight.tensor.tensor import Tensor
 
@@ -90,7 +90,7 @@ def _stacked(samples: Sequence[Tensor]) -> Any:
             f"{list(samples[at].shape)} at entry {at}: the samples of a batch must have one shape; resize or pad them "
             "in the dataset, or give the DataLoader a collate_fn"
         )
-    return stack(list(samples))
+    return public.stack(list(samples))
 
 
 def _like(original: Any, kind: type, fill: Callable[[Any], None], plain: Any) -> Any:

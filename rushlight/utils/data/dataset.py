@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from rushlight.core.sites import warn_user
-from rushlight.ops.public import randperm
+from rushlight.ops import public
 from rushlight.random.generator import Generator
 from rushlight.tensor.tensor import Tensor
 
@@ -256,7 +256,7 @@ def random_split(
             f"Sum of input lengths does not equal the length of the input dataset! {list(lengths)} sum to "
             f"{sum(lengths)}, the dataset has {total} samples"
         )
-    order = randperm(total, generator=generator).tolist()
+    order = public.randperm(total, generator=generator).tolist()
     ends = itertools.accumulate(int(n) for n in lengths)
     return [
         Subset(dataset, order[end - int(n) : end]) for end, n in zip(ends, lengths, strict=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, Generic, TypeVar
 
 from rushlight.core.dtypes import float64, int64
-from rushlight.ops.public import empty, multinomial, randint, randperm
+from rushlight.ops import public
 from rushlight.random.generator import Generator
 from rushlight.tensor.exchange import as_tensor
 
@@ -40,7 +40,7 @@ class SequentialSampler(Sampler[int]):
 
 def fresh_seed(generator: Generator | None = None) -> int:
     """A seed of 63 bits from a generator (the default one)."""
-    return int(empty((), dtype=int64).random_(generator=generator).item())
+    return int(public.empty((), dtype=int64).random_(generator=generator).item())
 
 
 class RandomSampler(Sampler[int]):
@@ -84,12 +84,14 @@ class RandomSampler(Sampler[int]):
         wanted = self.num_samples
         if self.replacement:
             for _ in range(wanted // _CHUNK):
-                yield from randint(high=count, size=(_CHUNK,), generator=generator).tolist()
-            yield from randint(high=count, size=(wanted % _CHUNK,), generator=generator).tolist()
+                yield from public.randint(high=count, size=(_CHUNK,), generator=generator).tolist()
+            yield from public.randint(
+                high=count, size=(wanted % _CHUNK,), generator=generator
+            ).tolist()
         elif count:
             for _ in range(wanted // count):
-                yield from randperm(count, generator=generator).tolist()
-            yield from randperm(count, generator=generator).tolist()[: wanted % count]
+                yield from public.randperm(count, generator=generator).tolist()
+            yield from public.randperm(count, generator=generator).tolist()[: wanted % count]
 
     def __len__(self) -> int:
         return self.num_samples
@@ -103,7 +105,7 @@ class SubsetRandomSampler(Sampler[int]):
         self.generator = generator
 
     def __iter__(self) -> Iterator[int]:
-        for i in randperm(len(self.indices), generator=self.generator).tolist():
+        for i in public.randperm(len(self.indices), generator=self.generator).tolist():
             yield self.indices[i]
 
     def __len__(self) -> int:
@@ -138,7 +140,7 @@ class WeightedRandomSampler(Sampler[int]):
         self.generator = generator
 
     def __iter__(self) -> Iterator[int]:
-        drawn = multinomial(
+        drawn = public.multinomial(
             self.weights, self.num_samples, self.replacement, generator=self.generator
         )
         yield from drawn.tolist()
@@ -212,7 +214,7 @@ class DistributedSampler(Sampler[int]):
         if self.shuffle:
             generator = Generator()
             generator.manual_seed(self.seed + self.epoch)
-            order = randperm(count, generator=generator).tolist()
+            order = public.randperm(count, generator=generator).tolist()
         if not self.drop_last:
             order = list(itertools.islice(itertools.cycle(order), self.total_size))
         return iter(order[self.rank : self.total_size : self.num_replicas])
