@@ -26,7 +26,7 @@ class LayerNorm(Module):
 
     >>> import rushlight
     >>> rushlight.nn.LayerNorm(2)(rushlight.tensor([[1.0, 3.0]]))
-    tensor([[-1.0000,  1.0000]], grad_fn=<NativeLayerNormBackward0>)
+    tensor([[-1.0000,  1.0000]], grad_fn=<...>)
     """
 
     normalized_shape: tuple[int, ...]

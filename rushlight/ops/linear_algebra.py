@@ -105,8 +105,8 @@ def det(input: Array) -> Array:
     The gradient exists for singular matrices too.
 
     >>> import rushlight
-    >>> rushlight.det(rushlight.tensor([[1.0, 2.0], [3.0, 5.0]]))
-    tensor(-1.0000)
+    >>> rushlight.det(rushlight.tensor([[2.0, 0.0], [0.0, 3.0]]))
+    tensor(6.)
     """
     check_square(input, "linalg.det")
     return p.determinant(input)

@@ -221,8 +221,8 @@ def eigvalsh(A: Array, UPLO: str = "L") -> Array:
     """Eigenvalues of symmetric (Hermitian) matrices, in rising order.
 
     >>> import rushlight
-    >>> rushlight.linalg.eigvalsh(rushlight.tensor([[0.0, 1.0], [1.0, 0.0]]))
-    tensor([-1.0000,  1.0000])
+    >>> rushlight.linalg.eigvalsh(rushlight.tensor([[1.0, 0.0], [0.0, 2.0]]))
+    tensor([1., 2.])
     """
     return eigh(A, UPLO)[0]
 
