@@ -30,10 +30,15 @@ _ROOMS = frozenset(
 
 
 def __getattr__(name: str) -> Any:
-    """Rooms are loaded when they are first used."""
+    """Rooms, and functions of families that are not loaded yet: when they are first used."""
     if name in _ROOMS:
         return importlib.import_module("rushlight." + name)
-    raise AttributeError(f"module 'rushlight' has no attribute '{name}'")
+    _root.late_function(name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOMS, *_root.names.FUNCTIONS})
 
 
 _root.tie(globals())

@@ -10,9 +10,9 @@ from typing import Any
 
 from rushlight.autograd import engine, hooks, modes
 from rushlight.core import dtypes
-from rushlight.ops import conversion, families, indexing
+from rushlight.ops import conversion, families, indexing, names
 from rushlight.ops import random as random_ops
-from rushlight.ops.declare import FUNCTIONS
+from rushlight.ops.declare import FUNCTIONS, LISTENERS
 from rushlight.random import generator
 from rushlight.tensor import (
     copying,
@@ -47,26 +47,44 @@ def _operator(call: Callable[..., Any]) -> Callable[..., Any]:
 _UNARY = ("__neg__", "__pos__", "__abs__", "__invert__")
 
 
-def _tie_methods() -> None:
-    for call in FUNCTIONS.values():
-        op = call.op
-        if op.method:
-            for name in (op.name, *op.aliases):
-                if "." not in name:
-                    setattr(Tensor, name, call)
-        if op.property:
-            setattr(Tensor, op.property, property(call))
-        if op.inplace:
-            for name in (op.name, *op.aliases):
-                if "." not in name:
-                    setattr(Tensor, name + "_", call.inplace)
-        for name in op.operators:
-            if name in _UNARY:
-                setattr(Tensor, name, call)
-            elif name.startswith("__i") and name != "__invert__":
-                setattr(Tensor, name, _operator(call.inplace))
-            else:
-                setattr(Tensor, name, _operator(call))
+def _tie_op(call: Any, namespace: dict[str, Any]) -> None:
+    """An op's function, its methods and operators."""
+    op = call.op
+    names = [name for name in (op.name, *op.aliases) if "." not in name]
+    if op.function and op.module == "":
+        for name in names:
+            namespace[name] = call
+    if op.method:
+        for name in names:
+            setattr(Tensor, name, call)
+    if op.property:
+        setattr(Tensor, op.property, property(call))
+    if op.inplace:
+        for name in names:
+            setattr(Tensor, name + "_", call.inplace)
+    for name in op.operators:
+        if name in _UNARY:
+            setattr(Tensor, name, call)
+        elif name.startswith("__i") and name != "__invert__":
+            setattr(Tensor, name, _operator(call.inplace))
+        else:
+            setattr(Tensor, name, _operator(call))
+
+
+class _Late:
+    """A method of Tensor whose family of ops is loaded when it is first looked up; then the method takes its place."""
+
+    __slots__ = ("family", "name")
+
+    def __init__(self, name: str, family: str) -> None:
+        self.name = name
+        self.family = family
+
+    def __get__(self, tensor: Tensor | None, owner: type) -> Any:
+        families.load(self.family)
+        if vars(Tensor)[self.name] is self:
+            raise AttributeError(f"ops/{self.family}.py declares no method {self.name}")
+        return getattr(owner if tensor is None else tensor, self.name)
 
 
 def _tie_autograd() -> None:
@@ -98,13 +116,17 @@ def _tie_exchange() -> None:
 
 def tie(namespace: dict[str, Any]) -> None:
     """Fills the package's namespace."""
-    _tie_methods()
+    for name, family in names.METHODS.items():
+        setattr(Tensor, name, _Late(name, family))
+    for call in FUNCTIONS.values():
+        _tie_op(call, namespace)
+    LISTENERS.append(lambda call: _tie_op(call, namespace))
     _tie_autograd()
     _tie_exchange()
     for d in dtypes.ALL:
         namespace[d.name] = d
     namespace.update(dtypes.ALIASES)
-    for module, names in (
+    for module, wanted in (
         (dtypes, ("dtype", "finfo", "iinfo", "get_default_dtype", "set_default_dtype")),
         (tensor, ("Tensor", "layout", "strided", "memory_format", "contiguous_format", "preserve_format",
                   "channels_last", "channels_last_3d")),
@@ -114,7 +136,7 @@ def tie(namespace: dict[str, Any]) -> None:
         (modes, ("no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "is_grad_enabled",
                  "is_inference_mode_enabled", "is_anomaly_enabled")),
     ):  # fmt: skip
-        for name in names:
+        for name in wanted:
             namespace[name] = getattr(module, name)
     for name in (
         "Generator",
@@ -130,12 +152,14 @@ def tie(namespace: dict[str, Any]) -> None:
     namespace.update(memory.FUNCTIONS)
     namespace.update(promotion.FUNCTIONS)
     namespace.update(legacy.TYPES)
-    for call in FUNCTIONS.values():
-        op = call.op
-        if op.function and op.module == "":
-            for name in (op.name, *op.aliases):
-                if "." not in name:
-                    namespace[name] = call
 
 
-__all__ = ["families", "tie"]
+def late_function(name: str) -> None:
+    """Loads the family that declares a function of the package; AttributeError where none does."""
+    family = names.FUNCTIONS.get(name)
+    if family is None:
+        raise AttributeError(f"module 'rushlight' has no attribute '{name}'")
+    families.load(family)
+
+
+__all__ = ["late_function", "tie"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import inspect
 import keyword
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -376,18 +377,83 @@ def functional_stub() -> str:
     return "\n".join(lines) + "\n"
 
 
+def names_of_families() -> str:
+    """rushlight/ops/names.py: which public names are declared where, of the families that load late."""
+    from rushlight.ops.declare import FUNCTIONS
+
+    early = subprocess.run(
+        [sys.executable, "-c", "import sys, rushlight; print(*sys.modules)"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    functions: dict[str, str] = {}
+    methods: dict[str, str] = {}
+    for call in FUNCTIONS.values():
+        this, module = call.op, call.op.body.__module__
+        if module in early:
+            continue
+        family = module.rpartition(".")[2]
+        public = [name for name in (this.name, *this.aliases) if "." not in name]
+        if this.function and this.module == "":
+            functions.update(dict.fromkeys(public, family))
+        if this.method:
+            methods.update(dict.fromkeys(public, family))
+        if this.inplace:
+            methods.update(dict.fromkeys((name + "_" for name in public), family))
+        methods.update(dict.fromkeys((*this.operators, *filter(None, [this.property])), family))
+    lines = [HEAD + "from __future__ import annotations\n"]
+    for title, table in (("FUNCTIONS", functions), ("METHODS", methods)):
+        rows = [f"    {name!r}: {family!r}," for name, family in sorted(table.items())]
+        lines += [f"{title}: dict[str, str] = {{", *rows, "}"]
+    return "\n".join(lines).replace("'", '"') + "\n"
+
+
 STUBS = {
     "rushlight/tensor/tensor.pyi": tensor_stub,
     "rushlight/__init__.pyi": package_stub,
     "rushlight/nn/functional.pyi": functional_stub,
+    "rushlight/ops/names.py": names_of_families,
 }
 
 
+def names_of_families() -> str:
+    """rushlight/ops/names.py: which public names are declared where, of the families that load late."""
+    from rushlight.ops.declare import FUNCTIONS
+
+    early = subprocess.run(
+        [sys.executable, "-c", "import sys, rushlight; print(*sys.modules)"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    functions: dict[str, str] = {}
+    methods: dict[str, str] = {}
+    for call in FUNCTIONS.values():
+        this, module = call.op, call.op.body.__module__
+        if module in early:
+            continue
+        family = module.rpartition(".")[2]
+        public = [name for name in (this.name, *this.aliases) if "." not in name]
+        if this.function and this.module == "":
+            functions.update(dict.fromkeys(public, family))
+        if this.method:
+            methods.update(dict.fromkeys(public, family))
+        if this.inplace:
+            methods.update(dict.fromkeys((name + "_" for name in public), family))
+        methods.update(dict.fromkeys((*this.operators, *filter(None, [this.property])), family))
+    lines = [HEAD + "from __future__ import annotations\n"]
+    for title, table in (("FUNCTIONS", functions), ("METHODS", methods)):
+        rows = [f"    {name!r}: {family!r}," for name, family in sorted(table.items())]
+        lines += [f"{title}: dict[str, str] = {{", *rows, "}"]
+    return "\n".join(lines).replace("'", '"') + "\n"
+
+
 def main() -> int:
-    """Writes or checks every stub."""
+    """Writes or checks every file."""
+    from rushlight.ops import families
+
+    families.load_all()
     stale = 0
     for path, make in STUBS.items():
-        text, file = finished(make()), ROOT / path
+        text, file = make(), ROOT / path
+        text = finished(text) if path.endswith(".pyi") else text
         if "--check" in sys.argv:
             if not file.exists() or file.read_text() != text:
                 print(f"{path} is not what the declarations give: run python tools/make_stubs.py")

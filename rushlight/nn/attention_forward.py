@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from rushlight.ops.declare import FUNCTIONS
+from rushlight.ops import families
 from rushlight.tensor.tensor import Tensor
 
 
 def _f(name: str) -> Any:
     """A function of nn.functional, which imports this file."""
-    return FUNCTIONS["nn.functional." + name]
+    return families.function("nn.functional." + name)
 
 
 def canonical_mask(mask: Tensor | None, name: str, like: Tensor) -> Tensor | None:
@@ -157,7 +157,7 @@ def multi_head_attention_forward(
         q, k, v = _project_packed(q, k, v, in_proj_weight, in_proj_bias)
     mask = _fit_mask(mask, length, sources, batch * num_heads)
     pad = _f("pad")
-    cat = FUNCTIONS["cat"]
+    cat = families.function("cat")
     if bias_k is not None and bias_v is not None:
         if static_k is not None or static_v is not None:
             raise AssertionError("bias cannot be added to static key or value")

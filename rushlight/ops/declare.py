@@ -62,6 +62,9 @@ OPS: dict[str, Op] = {}
 #: The function of every op, by the same names.
 FUNCTIONS: dict[str, Any] = {}
 
+#: Called with the function of every op that is declared after the package has been tied together.
+LISTENERS: list[Callable[[Any], None]] = []
+
 
 class Bad:
     """A sample that must be refused: its arguments, the exception's type, and a part of its message."""
@@ -256,6 +259,8 @@ def op(body: Callable[..., Any] | None = None, **options: Any) -> Any:
     call.samples = samples
     if this.inplace:
         call.inplace = _inplace_call(this, call)
+    for listener in LISTENERS:
+        listener(call)
     return call
 
 

@@ -20,6 +20,7 @@ from rushlight.ops import (
     links,
     names,
     random,
+    rarer,
     strided,
 )
 from rushlight.ops.declare import FUNCTIONS, OPS, Op
@@ -72,5 +73,6 @@ __all__ = [
     "load",
     "load_all",
     "random",
+    "rarer",
     "strided",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 from rushlight.autograd.slots import slots as engine_slots
 from rushlight.ops import arithmetic, record, tape
-from rushlight.ops.declare import OPS, Array, op
+from rushlight.ops.declare import Array, op
 from rushlight.primitives import structural, views
 from rushlight.primitives.views import Steps
 
@@ -69,7 +69,6 @@ def sum_to_gradient(grad: Array, input_shape: tuple[int, ...]) -> Array:
     return show_steps(grad, (aligned, (structural.expand, {"shape": input_shape})))
 
 
-tape.slots.ops = OPS
 tape.slots.sum_to = sum_to
 tape.slots.cast = arithmetic.in_dtype
 tape.slots.view_adjoint = view_adjoint

@@ -10,11 +10,12 @@ from rushlight.core import dtypes
 from rushlight.core.dtypes import COMPLEX, HALF, INEXACT, real_of
 from rushlight.ops import record as recording
 from rushlight.ops.complex_numbers import conjugate
-from rushlight.ops.declare import FUNCTIONS, Array, Bad, Sample, op
+from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.operands import promote, to, to_float
 from rushlight.ops.pointwise import abs, exp, sgn
 from rushlight.ops.reduction import axes_of, count_along, spread, sum, widened
 from rushlight.ops.selection import choose
+from rushlight.ops.tape import slots
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import structural as s
 from rushlight.primitives.reduction import reduce_max, reduce_min, reduce_sum
@@ -143,7 +144,7 @@ def norm(
                 f"linalg.matrix_norm: Order {p} not supported: give a number, 'fro' or 'nuc'."
             )
         axes = (-2, -1) if dim is None else dim
-        return FUNCTIONS["linalg.matrix_norm"](input, "nuc", axes, keepdim, dtype=dtype)
+        return slots.function("linalg.matrix_norm")(input, "nuc", axes, keepdim, dtype=dtype)
     return vector_norm(input, 2 if p in ("fro", None) else float(p), dim, keepdim, dtype=dtype)
 
 

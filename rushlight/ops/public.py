@@ -14,6 +14,7 @@ from rushlight.ops.declare import FUNCTIONS
 
 def namespace(module: str) -> dict[str, Any]:
     """All functions that are public in `module`, such as "nn.functional", by their names there."""
+    families.load_all()
     found: dict[str, Any] = {}
     lead = module + "."
     for call in FUNCTIONS.values():
@@ -31,9 +32,12 @@ def namespace(module: str) -> dict[str, Any]:
 
 def __getattr__(name: str) -> Any:
     """An op of the top package, or one that is not public but has a name."""
-    call = FUNCTIONS.get(name)
-    if call is None:
-        raise AttributeError(f"rushlight has no op named '{name}'")
+    if name.startswith("__"):
+        raise AttributeError(name)
+    try:
+        call = families.function(name)
+    except KeyError:
+        raise AttributeError(f"rushlight has no op named '{name}'") from None
     globals()[name] = call
     return call
 

@@ -431,4 +431,4 @@ def named_result(this: Op) -> Any:
 
 
 def _rebuild(name: str, values: tuple[Any, ...]) -> Any:
-    return named_result(slots.ops[name])(*values)
+    return named_result(slots.find_op(name))(*values)

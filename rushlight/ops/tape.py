@@ -87,7 +87,8 @@ class _Slots:
     copy_slices: Any = None  # (base, value, steps)
     zeros: Any = None  # (shape, numpy dtype)
     copy_to: Any = None  # Tensor.copy_
-    ops: Any = None  # every op by its qualified name
+    find_op: Any = None  # (qualified name)
+    function: Any = None  # (qualified name): what users call
 
 
 slots = _Slots()

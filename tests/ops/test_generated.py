@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 import rushlight
+from rushlight.ops import families
 from rushlight.ops.declare import FUNCTIONS, OPS, Bad
 from tests.support.abstract import checking, hidden, revealed
 from tests.support.ledger import expected
 from tests.support.making import Make, replaced, tensors_in
 
+families.load_all()
 NAMES = sorted(OPS)
 DIFFERENTIABLE = [n for n in NAMES if OPS[n].differentiable and OPS[n].sampler]
 

@@ -13,6 +13,7 @@ import torch
 from torch.testing._internal.common_methods_invocations import op_db
 
 import rushlight
+from rushlight.ops import families
 from rushlight.ops.declare import OPS
 from tests.oracle.translation import compare, translate
 
@@ -47,6 +48,7 @@ LIMIT = 60
 
 def public_names() -> dict[str, str]:
     """Public name (aliases too) -> qualified name of the declaration."""
+    families.load_all()
     names: dict[str, str] = {}
     for key, this in OPS.items():
         prefix = f"{this.module}." if this.module else ""
