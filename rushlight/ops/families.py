@@ -1,7 +1,7 @@
 """Which files declare ops, and when they are loaded.
 
 A family is any file of this folder that declares ops: there is no list to enter a new one in. Those imported here are
-loaded with the package. For the others `names.py`, which tools/make_stubs.py writes, says which public names they
+loaded with the package: do not add to them. For the others `names.py`, which tools/make_stubs.py writes, says which public names they
 declare; such a file is loaded when one of its names is first used.
 """
 
@@ -14,13 +14,11 @@ from rushlight.ops import (
     arithmetic,
     comparison,
     conversion,
-    covariances,
     creation,
     indexing,
     links,
     names,
     random,
-    rarer,
     strided,
 )
 from rushlight.ops.declare import FUNCTIONS, OPS, Op
@@ -64,7 +62,6 @@ __all__ = [
     "arithmetic",
     "comparison",
     "conversion",
-    "covariances",
     "creation",
     "find",
     "function",
@@ -73,6 +70,5 @@ __all__ = [
     "load",
     "load_all",
     "random",
-    "rarer",
     "strided",
 ]
