@@ -22,6 +22,9 @@ def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: builtin
 def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: builtins.bool=False, *, out: Any=None) -> Any:
     ...
 
+def affine_grid(theta: Tensor, size: Any, align_corners: builtins.bool | None=None, *, out: Any=None) -> Tensor:
+    ...
+
 def alpha_dropout(input: Tensor, p: builtins.float=0.5, training: builtins.bool=False, inplace: builtins.bool=False, *, out: Any=None) -> Tensor:
     ...
 
@@ -79,6 +82,9 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: builtins.int=1, eps: builtins
 def cross_entropy(input: Tensor, target: Tensor, weight: Any=None, size_average: Any=None, ignore_index: builtins.int=-100, reduce: Any=None, reduction: builtins.str='mean', label_smoothing: builtins.float=0.0, *, out: Any=None) -> Tensor:
     ...
 
+def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any, blank: builtins.int=0, reduction: builtins.str='mean', zero_infinity: builtins.bool=False, *, out: Any=None) -> Tensor:
+    ...
+
 def dropout(input: Tensor, p: builtins.float=0.5, training: builtins.bool=True, inplace: builtins.bool=False, *, out: Any=None) -> Tensor:
     ...
 
@@ -122,6 +128,9 @@ def gelu(input: Tensor, *, approximate: builtins.str='none', out: Any=None) -> T
     ...
 
 def glu(input: Tensor, dim: builtins.int=-1, *, out: Any=None) -> Tensor:
+    ...
+
+def grid_sample(input: Tensor, grid: Tensor, mode: builtins.str='bilinear', padding_mode: builtins.str='zeros', align_corners: builtins.bool | None=None, *, out: Any=None) -> Tensor:
     ...
 
 def group_norm(input: Tensor, num_groups: builtins.int, weight: Any=None, bias: Any=None, eps: builtins.float=1e-05, *, out: Any=None) -> Tensor:
@@ -254,6 +263,9 @@ def pad(input: Tensor, pad: Any, mode: builtins.str='constant', value: builtins.
     ...
 
 def pairwise_distance(x1: Tensor, x2: Tensor, p: builtins.float=2.0, eps: builtins.float=1e-06, keepdim: builtins.bool=False, *, out: Any=None) -> Tensor:
+    ...
+
+def pdist(input: Tensor, p: builtins.float=2, *, out: Any=None) -> Tensor:
     ...
 
 def pixel_shuffle(input: Tensor, upscale_factor: builtins.int, *, out: Any=None) -> Tensor:

@@ -1,8 +1,8 @@
 """Which files declare ops, and when they are loaded.
 
 A family is any file of this folder that declares ops: there is no list to enter a new one in. Those imported here are
-loaded with the package: do not add to them. For the others `names.py`, which tools/make_stubs.py writes, says which public names they
-declare; such a file is loaded when one of its names is first used.
+loaded with the package (do not add to them: an import should take 0.1 s). For the others `names.py`, which
+tools/make_stubs.py writes, says which public names they declare; such a file is loaded when one of them is first used.
 """
 
 from __future__ import annotations

@@ -727,6 +727,9 @@ class Tensor:
     def copysign_(self, other: Tensor | builtins.complex) -> Tensor:
         ...
 
+    def corrcoef(self) -> Tensor:
+        ...
+
     def cos(self) -> Tensor:
         ...
 
@@ -740,6 +743,9 @@ class Tensor:
         ...
 
     def count_nonzero(self, dim: Any=None) -> Tensor:
+        ...
+
+    def cov(self, *, correction: builtins.int=1, fweights: Tensor | None=None, aweights: Tensor | None=None) -> Tensor:
         ...
 
     def cpu(self, *args: Any, **kwargs: Any) -> Any:
@@ -1028,6 +1034,10 @@ class Tensor:
         ...
 
     def i0_(self) -> Tensor:
+        ...
+
+    @property
+    def imag(self) -> Any:
         ...
 
     def index_add(self, dim: builtins.int, index: Tensor, source: Tensor, *, alpha: builtins.float=1) -> Tensor:
@@ -1461,6 +1471,10 @@ class Tensor:
     def ravel(self) -> Tensor:
         ...
 
+    @property
+    def real(self) -> Any:
+        ...
+
     def reciprocal(self) -> Tensor:
         ...
 
@@ -1486,6 +1500,12 @@ class Tensor:
         ...
 
     def remainder_(self, other: Tensor | builtins.complex) -> Tensor:
+        ...
+
+    def renorm(self, p: builtins.float, dim: builtins.int, maxnorm: builtins.float) -> Tensor:
+        ...
+
+    def renorm_(self, p: builtins.float, dim: builtins.int, maxnorm: builtins.float) -> Tensor:
         ...
 
     def repeat(self, *repeats: Any) -> Tensor:
