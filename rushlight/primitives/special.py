@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.core.dtypes import FLOAT32, FLOAT64
+from rushlight.core.dtypes import FLOAT32, FLOAT64, HALF
 from rushlight.primitives.elementwise import elementwise, in_float32
+from rushlight.primitives.primitive import Aval, primitive
 
 Array = Any
 
@@ -236,3 +237,16 @@ i0 = elementwise("i0", 1, _in_float64(_i0))
 i0e = elementwise("i0e", 1, _in_float64(lambda x: _i0(x) * np.exp(-np.absolute(x))))
 i1 = elementwise("i1", 1, _in_float64(_i1))
 i1e = elementwise("i1e", 1, _in_float64(_i1e))
+
+frexp = primitive("frexp", outputs=2)
+
+
+@frexp.define_rule
+def _(x: Array) -> tuple[Aval, Aval]:
+    return Aval(tuple(x.shape), x.dtype), Aval(tuple(x.shape), np.dtype(np.int32))
+
+
+@frexp.define_reference
+def _(xp: Any, x: Array) -> tuple[Array, Array]:
+    mantissa, exponent = np.frexp(x.astype(FLOAT32) if x.dtype in HALF else x)
+    return np.asarray(mantissa, x.dtype), np.asarray(exponent, np.int32)
