@@ -200,7 +200,8 @@ def jacobian(
                 elif strict:
                     raise RuntimeError(
                         f"Output {i} of the user-provided function does not require gradients. The "
-                        "outputs must be computed in a differentiable manner from the input when running in strict mode."
+                        "outputs must be computed in a differentiable manner from the input when running "
+                        "in strict mode."
                     )
                 else:
                     found = (None,) * len(given)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.ops import public
 from rushlight.optim.optimizer import (
     Optimizer,
     check_betas,
@@ -85,9 +84,7 @@ class NAdam(Optimizer):
         grad = _decayed(param, grad, group)
         mean, square = state["exp_avg"], state["exp_avg_sq"]
         if param.is_complex():
-            param, grad, mean, square = (
-                public.view_as_real(t) for t in (param, grad, mean, square)
-            )
+            param, grad, mean, square = real_views(param, grad, mean, square)
         now = beta1 * (1 - 0.5 * 0.96 ** (step * decay))
         following = beta1 * (1 - 0.5 * 0.96 ** ((step + 1) * decay))
         product = state["mu_product"]
@@ -146,9 +143,7 @@ class RAdam(Optimizer):
         grad = _decayed(param, grad, group)
         mean, square = state["exp_avg"], state["exp_avg_sq"]
         if param.is_complex():
-            param, grad, mean, square = (
-                public.view_as_real(t) for t in (param, grad, mean, square)
-            )
+            param, grad, mean, square = real_views(param, grad, mean, square)
         mean.lerp_(grad, 1 - beta1)
         square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         correction2 = 1 - beta2**step

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rushlight.ops import public
 from rushlight.optim.optimizer import (
     Optimizer,
     check_betas,
@@ -83,11 +82,7 @@ class Adagrad(Optimizer):
         rate = rate_of(group) / (1 + (step - 1) * group["lr_decay"])
         total = state["sum"]
         if param.is_complex():  # the two parts are separate numbers to it
-            param, grad, total = (
-                public.view_as_real(param),
-                public.view_as_real(grad),
-                public.view_as_real(total),
-            )
+            param, grad, total = real_views(param, grad, total)
         total.add_(grad * grad)
         descend(param, grad / total.sqrt().add_(group["eps"]), rate)
 
@@ -147,13 +142,7 @@ class RMSprop(Optimizer):
         mean: Any = state.get("grad_avg")
         velocity: Any = state.get("momentum_buffer")
         if param.is_complex():
-            param, grad, square = (
-                public.view_as_real(param),
-                public.view_as_real(grad),
-                public.view_as_real(square),
-            )
-            mean = None if mean is None else public.view_as_real(mean)
-            velocity = None if velocity is None else public.view_as_real(velocity)
+            param, grad, square, mean, velocity = real_views(param, grad, square, mean, velocity)
         square.mul_(alpha).addcmul_(grad, grad, value=1 - alpha)
         spread = square
         if group["centered"]:
@@ -210,8 +199,7 @@ class Adadelta(Optimizer):
         rho, eps = group["rho"], group["eps"]
         square, steps = state["square_avg"], state["acc_delta"]
         if param.is_complex():
-            param, grad = public.view_as_real(param), public.view_as_real(grad)
-            square, steps = public.view_as_real(square), public.view_as_real(steps)
+            param, grad, square, steps = real_views(param, grad, square, steps)
         square.mul_(rho).addcmul_(grad, grad, value=1 - rho)
         delta = ((steps + eps) / (square + eps)).sqrt_() * grad
         steps.mul_(rho).addcmul_(delta, delta, value=1 - rho)
@@ -262,8 +250,7 @@ class Adamax(Optimizer):
         grad = _decayed(param, grad, group)
         mean, largest = state["exp_avg"], state["exp_inf"]
         if param.is_complex():
-            param, grad = public.view_as_real(param), public.view_as_real(grad)
-            mean, largest = public.view_as_real(mean), public.view_as_real(largest)
+            param, grad, mean, largest = real_views(param, grad, mean, largest)
         mean.lerp_(grad, 1 - beta1)
         largest.copy_((largest * beta2).maximum(grad.abs().add_(group["eps"])))
         descend(param, mean / largest, rate_of(group) / (1 - beta1**step))
