@@ -341,6 +341,9 @@ def conj(input: Tensor, *, out: Any=None) -> Tensor:
 def conj_physical(input: Tensor, *, out: Any=None) -> Tensor:
     ...
 
+def constant_pad_nd(input: Tensor, pad: Any, value: builtins.float=0, *, out: Any=None) -> Tensor:
+    ...
+
 def conv1d(input: Tensor, weight: Tensor, bias: Any=None, stride: Any=1, padding: Any=0, dilation: Any=1, groups: builtins.int=1, *, out: Any=None) -> Tensor:
     ...
 
@@ -375,6 +378,9 @@ def count_nonzero(input: Tensor, dim: Any=None, *, out: Any=None) -> Tensor:
     ...
 
 def cov(input: Tensor, *, correction: builtins.int=1, fweights: Tensor | None=None, aweights: Tensor | None=None, out: Any=None) -> Tensor:
+    ...
+
+def cross(input: Tensor, other: Tensor, dim: builtins.int | None=None, *, out: Any=None) -> Tensor:
     ...
 
 def cummax(input: Tensor, dim: builtins.int, *, out: Any=None) -> builtins.tuple[Tensor, Tensor]:
@@ -530,6 +536,9 @@ def fmod(input: Tensor | builtins.complex, other: Tensor | builtins.complex, *, 
 def frac(input: Tensor, *, out: Any=None) -> Tensor:
     ...
 
+def frexp(input: Tensor, *, out: Any=None) -> builtins.tuple[Tensor, Tensor]:
+    ...
+
 def full(size: Any, fill_value: Tensor | builtins.complex, *, dtype: Any=None, out: Any=None) -> Tensor:
     ...
 
@@ -612,6 +621,9 @@ def index_fill(input: Tensor, dim: builtins.int, index: Tensor, value: Tensor | 
     ...
 
 def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: builtins.bool=False, *, out: Any=None) -> Tensor:
+    ...
+
+def index_reduce(input: Tensor, dim: builtins.int, index: Tensor, source: Tensor, reduce: builtins.str, *, include_self: builtins.bool=True, out: Any=None) -> Tensor:
     ...
 
 def index_select(input: Tensor, dim: builtins.int, index: Tensor, *, out: Any=None) -> Tensor:
@@ -821,6 +833,9 @@ def multiply(input: Tensor | builtins.complex, other: Tensor | builtins.complex,
 def mv(input: Tensor, vec: Tensor, *, out: Any=None) -> Tensor:
     ...
 
+def mvlgamma(input: Tensor, p: builtins.int, *, out: Any=None) -> Tensor:
+    ...
+
 def nan_to_num(input: Tensor, nan: builtins.float | None=None, posinf: builtins.float | None=None, neginf: builtins.float | None=None, *, out: Any=None) -> Tensor:
     ...
 
@@ -924,6 +939,9 @@ def prelu(input: Tensor, weight: Tensor, *, out: Any=None) -> Tensor:
     ...
 
 def prod(input: Tensor, dim: builtins.int | None=None, keepdim: builtins.bool=False, *, dtype: Any=None, out: Any=None) -> Tensor:
+    ...
+
+def put(input: Tensor, index: Tensor, source: Tensor, accumulate: builtins.bool=False, *, out: Any=None) -> Tensor:
     ...
 
 def qr(input: Tensor, some: builtins.bool=True, *, out: Any=None) -> builtins.tuple[Tensor, Tensor]:
@@ -1203,6 +1221,9 @@ def unique(input: Tensor, sorted: builtins.bool=True, return_inverse: builtins.b
     ...
 
 def unique_consecutive(input: Tensor, return_inverse: builtins.bool=False, return_counts: builtins.bool=False, dim: builtins.int | None=None, *, out: Any=None) -> Any:
+    ...
+
+def unravel_index(indices: Tensor, shape: Any, *, out: Any=None) -> Any:
     ...
 
 def unsafe_chunk(input: Tensor, *args: Any, out: Any=None) -> Any:

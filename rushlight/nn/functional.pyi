@@ -289,6 +289,9 @@ def relu6(input: Tensor, inplace: builtins.bool=False, *, out: Any=None) -> Tens
 def rms_norm(input: Tensor, normalized_shape: Any, weight: Any=None, eps: builtins.float | None=None, *, out: Any=None) -> Tensor:
     ...
 
+def rrelu(input: Tensor, lower: builtins.float=0.125, upper: builtins.float=0.3333333333333333, training: builtins.bool=False, inplace: builtins.bool=False, *, out: Any=None) -> Tensor:
+    ...
+
 def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Any=None, dropout_p: builtins.float=0.0, is_causal: builtins.bool=False, scale: builtins.float | None=None, enable_gqa: builtins.bool=False, *, out: Any=None) -> Tensor:
     ...
 
