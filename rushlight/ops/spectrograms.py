@@ -309,6 +309,8 @@ def istft_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(3, 5, dtype=complex128), 4)
     yield Sample(make(2, 3, 5, dtype=complex128), 4, 2, 4, make(4, low=0.5), length=7)
     yield Sample(make(4, 5, dtype=complex128), 4, 2, center=False, onesided=False)
+    window = make(3, dtype=complex128)
+    yield Sample(make(4, 5, dtype=complex128), 4, 1, 3, window, onesided=False, return_complex=True)
     yield Sample(
         make(4, 5, dtype=complex128), 4, 2, onesided=False, return_complex=True, normalized=True
     )
