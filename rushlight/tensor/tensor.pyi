@@ -1115,6 +1115,9 @@ class Tensor:
     def isreal(self) -> Tensor:
         ...
 
+    def istft(self, n_fft: builtins.int, hop_length: builtins.int | None=None, win_length: builtins.int | None=None, window: Tensor | None=None, center: builtins.bool=True, normalized: builtins.bool=False, onesided: builtins.bool | None=None, length: builtins.int | None=None, return_complex: builtins.bool=False) -> Tensor:
+        ...
+
     def item(self, *args: Any, **kwargs: Any) -> Any:
         ...
 
@@ -1695,6 +1698,9 @@ class Tensor:
         ...
 
     def std(self, dim: Any=None, unbiased: Any=None, keepdim: builtins.bool=False, *, correction: Any=None) -> Tensor:
+        ...
+
+    def stft(self, n_fft: builtins.int, hop_length: builtins.int | None=None, win_length: builtins.int | None=None, window: Tensor | None=None, center: builtins.bool=True, pad_mode: builtins.str='reflect', normalized: builtins.bool=False, onesided: builtins.bool | None=None, return_complex: builtins.bool | None=None) -> Tensor:
         ...
 
     def storage(self, *args: Any, **kwargs: Any) -> Any:
