@@ -8,8 +8,8 @@ from typing import Any
 
 from rushlight.core import dtypes
 from rushlight.ops.declare import Array, Bad, Operand, Sample, op
-from rushlight.ops.operands import promote_to_float, to
-from rushlight.ops.pointwise import log1p
+from rushlight.ops.operands import promote_to_float, to, to_float
+from rushlight.ops.pointwise import erfc, log, log1p
 from rushlight.ops.selection import choose
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import special
@@ -76,6 +76,52 @@ def zeta_samples(make: Any) -> Iterator[Any]:
     yield Sample(2.5, make(2, low=0.5))
     yield Sample(make(3, low=1.5, high=4).detach(), make(3, low=0.5, high=4))
     yield Bad("a", make(3), raises=TypeError, says="must be Tensor")
+
+
+@op(module="special")
+def erfcx(input: Array) -> Array:
+    """exp(x^2) erfc(x), which neither underflows nor overflows for large x.
+
+    >>> import rushlight
+    >>> rushlight.special.erfcx(rushlight.tensor([0.0]))
+    tensor([1.])
+    """
+    return special.erfcx(to_float(input))
+
+
+@erfcx.gradient("input")
+def erfcx_gradient(grad: Array, input: Array, out: Array) -> Array:
+    return grad * (2 * input * out - 2 / math.sqrt(math.pi))
+
+
+@erfcx.samples
+def erfcx_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(3, 4))
+    yield Sample(make(3, low=5, high=40))
+    yield Sample(make.ints(3))
+    yield Bad("a", raises=TypeError, says="must be Tensor")
+
+
+@op(module="special", composite=True)
+def log_ndtr(input: Array) -> Array:
+    """The logarithm of the standard normal distribution function, exact far below 0 too.
+
+    >>> import rushlight
+    >>> rushlight.special.log_ndtr(rushlight.tensor([0.0]))
+    tensor([-0.6931])
+    """
+    t = input * math.sqrt(0.5)
+    low = input < -1
+    inside = choose(low, t, -1.0)
+    far = log(erfcx(-inside) / 2) - inside * inside
+    return choose(low, far, log1p(erfc(choose(low, 0.0, t)) * -0.5))
+
+
+@log_ndtr.samples
+def log_ndtr_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(3, 4))
+    yield Sample(make(3, low=-30, high=-5))
+    yield Bad("a", raises=TypeError, says="must be Tensor")
 
 
 # -- polynomials ------------------------------------------------------------------------------------------

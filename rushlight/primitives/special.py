@@ -99,6 +99,20 @@ def _erfc(x: Array) -> Array:
     return out
 
 
+def _erfcx(x: Array) -> Array:
+    """exp(x^2) erfc(x): the fitted polynomial; 2 exp(x^2) - erfcx(-x) for negative x."""
+    with np.errstate(all="ignore"):
+        size = np.absolute(x)
+        near = np.minimum(size, 1e4)
+        t = (near - _CENTER) / (near + _CENTER)
+        out = _polynomial(_fitted("erfc", 25), t) / (near + _CENTER)
+        small = size < 0.5
+        out = np.where(small, np.exp(x * x) * (1 - _erf(size)), out)
+        out = np.where(size > 1e4, 1 / (size * math.sqrt(math.pi)), out)
+        out = np.where(x < 0, 2 * np.exp(x * x) - out, out)
+        return np.where(np.isnan(x), x, out)
+
+
 def _array(function: Any) -> Any:
     """0-d operands become 1-d inside, so that masks can be assigned to."""
 
@@ -229,6 +243,7 @@ def _i1e(x: Array) -> Array:
 
 erf = elementwise("erf", 1, in_float32(_array(_erf)))
 erfc = elementwise("erfc", 1, _in_float64(_array(_erfc)))
+erfcx = elementwise("erfcx", 1, _in_float64(_array(_erfcx)))
 erfinv = elementwise("erfinv", 1, _in_float64(_array(_erfinv)))
 lgamma = elementwise("lgamma", 1, _in_float64(_lgamma))
 digamma = elementwise("digamma", 1, _in_float64(_digamma))
