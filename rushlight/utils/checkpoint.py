@@ -5,14 +5,16 @@ Source: Chen, Xu, Zhang and Guestrin, "Training deep nets with sublinear memory 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from rushlight.autograd import Function, backward, enable_grad, no_grad
 from rushlight.autograd.graph import saved_tensors_hooks
+from rushlight.autograd.node import AccumulateGrad, edge_of
 from rushlight.core.sites import warn_user
 from rushlight.random.generator import get_rng_state, set_rng_state
-from rushlight.tensor.tensor import Tensor
+from rushlight.tensor.tensor import Tensor, alias
 
 
 class CheckpointError(RuntimeError):
@@ -69,6 +71,28 @@ class _Checkpoint(Function):
         return (None, None, *(a.grad if isinstance(a, Tensor) else None for a in args))
 
 
+def _placed(tensor: Tensor, edge: Any) -> Tensor:
+    """The same elements, with this edge as their history."""
+    placed = alias(tensor)
+    placed._requires_grad = True
+    node, placed._output = edge
+    if isinstance(node, AccumulateGrad):
+        placed._accumulator = weakref.ref(node)
+    else:
+        placed._grad_fn = node
+    return placed
+
+
+def _check_unwritten(args: tuple[Any, ...], versions: list[int]) -> None:
+    """RuntimeError where an argument's memory was written since the first run: the second would differ."""
+    now = [a._version for a in args if isinstance(a, Tensor)]
+    if now != versions:
+        raise RuntimeError(
+            "one of the variables needed for gradient computation has been modified by an inplace operation: an "
+            f"argument of a checkpointed function is at version {now}; expected version {versions} instead"
+        )
+
+
 class _Recomputation:
     """What one checkpointed call would have saved for backward: counted in the first run, filled by the second."""
 
@@ -78,13 +102,17 @@ class _Recomputation:
         self.values: list[Any] | None = None
         self.left = 0
 
-    def pack(self, tensor: Tensor) -> int:
-        """In the first run: only a number is kept."""
+    def pack(self, tensor: Tensor) -> tuple[int, Any]:
+        """In the first run: only a number is kept, and where the tensor's gradient goes."""
         self.shapes.append((tuple(tensor.shape), tensor.dtype))
-        return len(self.shapes) - 1
+        return len(self.shapes) - 1, edge_of(tensor)
 
-    def unpack(self, number: int) -> Tensor:
-        """In backward: the tensor of that number, after a second run if there was none yet."""
+    def unpack(self, packed: tuple[int, Any]) -> Tensor:
+        """In backward: the tensor of that number, after a second run if there was none yet.
+
+        It has the place in the graph that the first run gave it, so that backward can be differentiated.
+        """
+        number, edge = packed
         if self.values is None:
             self._recompute()
         assert_values = self.values
@@ -97,7 +125,7 @@ class _Recomputation:
         self.left -= 1
         if not self.left:  # all are out: a second backward computes them again
             self.values = None
-        return found  # type: ignore[no-any-return]
+        return found if edge is None else _placed(found, edge)
 
     def _recompute(self) -> None:
         values: list[Tensor] = []
@@ -159,7 +187,10 @@ def checkpoint(
     first, second = context_fn() if context_fn is not None else (None, None)
     state = get_rng_state() if preserve_rng_state else None
 
+    versions = [a._version for a in args if isinstance(a, Tensor)]
+
     def again() -> None:
+        _check_unwritten(args, versions)
         with _Restored(state), enable_grad():
             if second is None:
                 function(*args, **kwargs)

@@ -95,3 +95,27 @@ def test_what_the_forms_want() -> None:
         checkpoint(rushlight.exp, x.detach(), use_reentrant=True)
     with pytest.raises(ValueError, match="Unexpected keyword arguments: b"):
         checkpoint(rushlight.exp, x, b=1, use_reentrant=True)
+
+
+def test_second_derivatives() -> None:
+    def run(library: Any, again: Any) -> list[float]:
+        x = library.tensor([0.3, -0.7], requires_grad=True)
+        y = again(lambda t: (t.sin() * t).exp(), x, use_reentrant=False).sum()
+        (g,) = library.autograd.grad(y, x, create_graph=True)
+        (h,) = library.autograd.grad((g**2).sum(), x)
+        return h.tolist()
+
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle")
+    from torch.utils.checkpoint import checkpoint as theirs
+
+    assert run(rushlight, checkpoint) == pytest.approx(run(torch, theirs), rel=1e-5)
+
+
+def test_an_argument_written_since_is_refused() -> None:
+    x = rushlight.ones(2, requires_grad=True)
+    z = x * 2
+    y = checkpoint(rushlight.exp, z, use_reentrant=False).sum()
+    with rushlight.no_grad():
+        z.mul_(3)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()

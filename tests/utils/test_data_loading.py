@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import OrderedDict, namedtuple
 from typing import Any
@@ -268,3 +269,30 @@ def test_splits_and_stacks_that_do_not_fit() -> None:
         StackDataset(Items(int, 3), Items(int, 4))
     with pytest.raises(AssertionError, match="Size mismatch between tensors"):
         TensorDataset(rushlight.ones(2), rushlight.ones(3))
+
+
+def _lock(index: int) -> Any:
+    return threading.Lock()
+
+
+def _local_error(index: int) -> Any:
+    class Local(Exception):
+        """Cannot be pickled."""
+
+    raise Local("only here")
+
+
+@pytest.mark.parametrize(("item", "error"), [(_lock, TypeError), (_local_error, RuntimeError)])
+def test_what_cannot_be_pickled_is_told(item: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="in DataLoader worker process 0"):
+        list(DataLoader(Items(item), 1, num_workers=1, collate_fn=list))
+
+
+def test_a_subclass_reads_its_own_way() -> None:
+    class Plus(TensorDataset):
+        def __getitem__(self, index: Any) -> Any:
+            return super().__getitem__(index)[0] + 100
+
+    rows = Plus(rushlight.arange(3))
+    assert [b.tolist() for b in DataLoader(rows, 3)] == [[100, 101, 102]]
+    assert [b.tolist() for b in DataLoader(Subset(rows, [2, 0]), 2)] == [[102, 100]]

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from rushlight.core.sites import warn_user
 from rushlight.ops import public
 from rushlight.random.generator import Generator
-from rushlight.tensor.tensor import Tensor
+from rushlight.tensor.tensor import Tensor, wrap
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -48,11 +48,6 @@ class IterableDataset(Dataset[T_co]):
     def __add__(self, other: Dataset[Any]) -> ChainDataset:  # type: ignore[override]
         return ChainDataset([self, other])
 
-    def __len__(self) -> int:
-        raise TypeError(
-            f"{type(self).__name__} has no length: an IterableDataset may write __len__"
-        )
-
 
 class TensorDataset(Dataset[tuple[Tensor, ...]]):
     """Rows of tensors that have the same first size: sample i is `tuple(t[i] for t in tensors)`.
@@ -78,9 +73,19 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
     def __len__(self) -> int:
         return self.tensors[0].shape[0]
 
-    def collated(self, indices: list[int]) -> list[Tensor]:
-        """What `default_collate` makes of these samples, by one indexing of each tensor."""
-        return [tensor[indices] for tensor in self.tensors]  # type: ignore[index]
+    def collated(self, indices: list[int]) -> list[Tensor] | None:
+        """What `default_collate` makes of these samples, by one indexing of each tensor.
+
+        None where only reading them one by one is sure to give the same, or the same error.
+        """
+        if any(type(i) is not int for i in indices):
+            return None
+        if any(type(t) is not Tensor or t.requires_grad for t in self.tensors):
+            return None
+        try:
+            return [wrap(t._array.take(indices, 0)) for t in self.tensors]
+        except IndexError:
+            return None
 
 
 class StackDataset(Dataset[Any]):
@@ -193,6 +198,12 @@ class Subset(Dataset[T_co]):
     indices: Sequence[int]
 
     def __init__(self, dataset: Dataset[T_co], indices: Sequence[int]) -> None:
+        kind = type(self)
+        if kind.__getitem__ is not Subset.__getitem__ and kind.__getitems__ is Subset.__getitems__:
+            raise NotImplementedError(
+                f"{kind.__name__} overrides __getitem__ but not __getitems__, which is what a DataLoader calls: write "
+                "that too, if only as `return [self[i] for i in indices]`"
+            )
         self.dataset = dataset
         self.indices = indices
 
@@ -209,9 +220,24 @@ class Subset(Dataset[T_co]):
         return len(self.indices)
 
     def collated(self, indices: list[int]) -> Any:
-        """The dataset's own, where it has one; else None."""
-        collated = getattr(self.dataset, "collated", None)
-        return None if collated is None else collated([self.indices[i] for i in indices])
+        """The whole batch by the dataset's own `collated`; only asked where `reads_rows` says so."""
+        return self.dataset.collated([self.indices[i] for i in indices])  # type: ignore[attr-defined]
+
+
+def reads_rows(dataset: Any) -> bool:
+    """Whether `collated` of this dataset gives what its samples, read one by one, would.
+
+    It does for a TensorDataset and Subsets of it, unless a subclass has another way to read samples.
+    """
+    kind = type(dataset)
+    if isinstance(dataset, Subset):
+        own = kind.__getitem__ is Subset.__getitem__ and kind.__getitems__ is Subset.__getitems__
+        return own and reads_rows(dataset.dataset)
+    return (
+        isinstance(dataset, TensorDataset)
+        and kind.__getitem__ is TensorDataset.__getitem__
+        and not hasattr(dataset, "__getitems__")
+    )
 
 
 def _samples(dataset: Any, indices: list[int]) -> list[Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rushlight.utils.data.collate import default_collate
-from rushlight.utils.data.dataset import IterableDataset
+from rushlight.utils.data.dataset import IterableDataset, reads_rows
 
 
 class MapFetcher:
@@ -19,7 +19,7 @@ class MapFetcher:
         self.collate = collate
         # Tensors of rows are indexed once per batch: the same result, many times quicker.
         plain = batched and collate is default_collate
-        self.collated = getattr(dataset, "collated", None) if plain else None
+        self.collated = dataset.collated if plain and reads_rows(dataset) else None
 
     def fetch(self, indices: Any) -> Any:
         """The batch of these indices (or the sample of this index)."""

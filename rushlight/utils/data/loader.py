@@ -182,7 +182,6 @@ class DataLoader:
         return wanted or multiprocessing.get_context()
 
     def __iter__(self) -> Iterator[Any]:
-        self._length = None
         if not self.num_workers:
             return self._batches()
         from rushlight.utils.data.parallel import ParallelIterator
@@ -204,19 +203,15 @@ class DataLoader:
         )
         return _SingleIterator(self, indices, fetcher)
 
-    def warn_if_too_long(self, given: int) -> None:
-        """A warning where an IterableDataset gives more batches than its length promised."""
-        if (
-            isinstance(self.dataset, IterableDataset)
-            and self._length is not None
-            and given > self._length
-        ):
+    def warn_if_too_long(self, given: int, promised: int | None) -> None:
+        """A warning where an IterableDataset gives more than its length had promised when the pass began."""
+        if promised is not None and given > promised:
             hint = (
                 " For multiprocessing data-loading, this could be caused by not properly configuring the "
                 "IterableDataset replica at each worker: split the samples by get_worker_info()."
             )
             warn_user(
-                f"Length of IterableDataset {self.dataset} was reported to be {self._length} (when accessing "
+                f"Length of IterableDataset {self.dataset} was reported to be {promised} (when accessing "
                 f"len(dataloader)), but {given} samples have been fetched."
                 + (hint if self.num_workers else "")
             )
@@ -226,7 +221,6 @@ class DataLoader:
             count = self._length = len(self.dataset)
             if self.batch_size is not None:
                 count = count // self.batch_size if self.drop_last else -(-count // self.batch_size)
-            self._length = count
             return count
         return len(self.index_sampler)
 
@@ -239,6 +233,7 @@ class _SingleIterator:
         self._indices = indices
         self._fetch = fetcher.fetch
         self._given = 0
+        self._promised = loader._length
 
     def __iter__(self) -> _SingleIterator:
         return self
@@ -249,8 +244,8 @@ class _SingleIterator:
     def __next__(self) -> Any:
         data = self._fetch(next(self._indices))
         self._given += 1
-        if self._loader._length is not None:
-            self._loader.warn_if_too_long(self._given)
+        if self._promised is not None:
+            self._loader.warn_if_too_long(self._given, self._promised)
         return data
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
+import pickle
 import queue
+import signal
 import time
+from multiprocessing.connection import wait
 from typing import Any
 
 from rushlight.utils.data.dataset import IterableDataset
@@ -24,8 +28,10 @@ class ParallelIterator:
         self._tasks: list[Any] = []
         self._workers: list[Any] = []
         self._shut = False
+        self._pid = os.getpid()
         self._begin_pass()
         self._seed = fresh_seed(loader.generator)
+        self._begin_pass()  # PyTorch asks the sampler once more: one that draws at once draws again
         try:
             for i in range(loader.num_workers):
                 tasks = context.Queue()
@@ -55,6 +61,7 @@ class ParallelIterator:
         self._active = [True] * self.loader.num_workers
         self._turn = itertools.cycle(range(self.loader.num_workers))
         self._given = 0
+        self._promised = self.loader._length
 
     def _prefetch(self) -> None:
         for _ in range(self.loader.prefetch_factor * self.loader.num_workers):
@@ -127,7 +134,7 @@ class ParallelIterator:
             if isinstance(data, Failure):
                 data.reraise()
             self._given += 1
-            self.loader.warn_if_too_long(self._given)
+            self.loader.warn_if_too_long(self._given, self._promised)
             return data
 
     def _receive(self) -> tuple[Any, Any]:
@@ -136,17 +143,24 @@ class ParallelIterator:
         began = time.monotonic()
         while True:
             left = timeout - (time.monotonic() - began) if timeout else CHECK_EVERY_S
+            patience = max(0.0, min(left, CHECK_EVERY_S))
+            watched = [w.sentinel for w, a in zip(self._workers, self._active, strict=True) if a]
+            reader = self._results._reader
+            if reader not in wait([reader, *watched], patience):
+                patience = (
+                    0.05  # a worker has ended, or time is up: only what is there already counts
+                )
             try:
-                return self._results.get(timeout=max(0.0, min(left, CHECK_EVERY_S)))  # type: ignore[no-any-return]
+                return pickle.loads(self._results.get(timeout=patience))  # type: ignore[no-any-return]
             except queue.Empty:
-                dead = [
-                    str(w.pid) for w, a in zip(self._workers, self._alive(), strict=True) if not a
-                ]
+                dead = [w for w, a in zip(self._workers, self._alive(), strict=True) if not a]
                 if dead:
+                    pids = ", ".join(str(w.pid) for w in dead)
+                    how = _ending(dead[0])
                     self.shut_down()
                     raise RuntimeError(
-                        f"DataLoader worker (pid(s) {', '.join(dead)}) exited unexpectedly: it was killed (out of "
-                        "memory?) or its dataset ended the process; num_workers=0 shows errors directly"
+                        f"DataLoader worker (pid(s) {pids}) exited unexpectedly: {how}; num_workers=0 shows errors "
+                        "directly"
                     ) from None
                 if timeout and time.monotonic() - began >= timeout:
                     raise RuntimeError(f"DataLoader timed out after {timeout} seconds") from None
@@ -166,18 +180,35 @@ class ParallelIterator:
                 tasks.put(None)
             except ValueError:  # closed already
                 continue
+        deadline = time.monotonic() + CHECK_EVERY_S
         for worker in self._workers:
-            worker.join(timeout=CHECK_EVERY_S)
+            worker.join(timeout=max(0.0, deadline - time.monotonic()))
+        for worker in self._workers:
             if worker.is_alive():
                 worker.terminate()
+                worker.join(timeout=1.0)
+            if worker.is_alive():
+                worker.kill()
                 worker.join()
         for each in (*self._tasks, self._results):
             each.cancel_join_thread()
             each.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_shut"):
+        if hasattr(self, "_pid") and self._pid == os.getpid():  # not in a forked child's copy
             self.shut_down()
+
+
+def _ending(worker: Any) -> str:
+    """How a process that is over has ended."""
+    code = worker.exitcode
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = str(-code)
+    return f"killed by signal {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
 
 __all__ = ["ParallelIterator"]

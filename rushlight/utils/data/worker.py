@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import pickle
 import queue
 import random
 import traceback
 from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -54,13 +56,18 @@ class Failure:
     """An exception of a worker on its way to the parent: its type, and its traceback as text."""
 
     def __init__(self, error: BaseException, where: str) -> None:
-        self.kind = type(error)
+        self.kind: Any = type(error)
+        self.name = type(error).__name__
+        try:
+            pickle.dumps(self.kind)
+        except Exception:  # a class made inside a function: only its name can travel
+            self.kind = RuntimeError
         self.where = where
         self.text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
     def reraise(self) -> None:
         """Raises an exception of the same type, with the worker's traceback in its message."""
-        message = f"Caught {self.kind.__name__} {self.where}.\nOriginal {self.text}"
+        message = f"Caught {self.name} {self.where}.\nOriginal {self.text}"
         if self.kind is KeyError:
             raise _KeyErrorText(message)
         try:
@@ -123,7 +130,7 @@ def run_worker(
                 break
             if isinstance(task, Restart):
                 fetcher = fetcher_of(dataset, batched, collate, drop_last)
-                results.put((task, None))
+                results.put(bytes(ForkingPickler.dumps((task, None))))
                 continue
             number, indices = task
             if failure is not None:
@@ -131,8 +138,13 @@ def run_worker(
                 failure = None
             else:
                 data = _fetched(fetcher, indices, worker_id, where)
-            results.put((number, data))
-            del task, indices, data
+            try:
+                answer = bytes(ForkingPickler.dumps((number, data), 5))
+            except Exception as error:  # said here, or nobody would ever hear of this batch
+                lost = Failure(error, f"{where}, pickling a batch")
+                answer = bytes(ForkingPickler.dumps((number, lost)))
+            results.put(answer)
+            del task, indices, data, answer
     except KeyboardInterrupt:
         # The parent process shows it; a worker goes quietly.
         stop.set()
