@@ -63,6 +63,10 @@ def _(x: Any, *, pivot: bool, caller: str) -> tuple[Aval, Aval, Aval]:
     return Aval(tuple(x.shape), x.dtype), Aval((*batch, k), INT32), Aval(batch, INT32)
 
 
+#: How many columns are eliminated before the others follow by one product of matrices.
+_PANEL = 32
+
+
 def _eliminate(x: Any, pivot: bool) -> tuple[Any, Any, Any]:
     lu = _stack(x).copy()
     count, m, n = lu.shape
@@ -71,24 +75,32 @@ def _eliminate(x: Any, pivot: bool) -> tuple[Any, Any, Any]:
     pivots[:] = np.arange(1, k + 1)
     info = np.zeros(count, INT32)
     each = np.arange(count)
-    for j in range(k):
-        if pivot:
-            column = lu[:, j:, j]
-            size = (
-                np.abs(column.real) + np.abs(column.imag) if lu.dtype.kind == "c" else abs(column)
-            )
-            row = j + np.argmax(size, axis=1)
-            pivots[:, j] = row + 1
-            chosen = lu[each, row]
-            lu[each, row] = lu[:, j]
-            lu[:, j] = chosen
-        head = lu[:, j, j]
-        zero = head == 0
-        info[zero & (info == 0)] = j + 1
-        if j + 1 < m:
-            factor = lu[:, j + 1 :, j] / np.where(zero, 1, head)[:, None]
-            lu[:, j + 1 :, j] = factor
-            lu[:, j + 1 :, j + 1 :] -= factor[:, :, None] * lu[:, j, None, j + 1 :]
+    for start in range(0, k, _PANEL):
+        stop = min(start + _PANEL, k)
+        for j in range(start, stop):
+            if pivot:
+                column = lu[:, j:, j]
+                real = lu.dtype.kind != "c"
+                size = np.abs(column) if real else np.abs(column.real) + np.abs(column.imag)
+                row = j + np.argmax(size, axis=1)
+                pivots[:, j] = row + 1
+                chosen = lu[each, row]
+                lu[each, row] = lu[:, j]
+                lu[:, j] = chosen
+            head = lu[:, j, j]
+            zero = head == 0
+            info[zero & (info == 0)] = j + 1
+            if j + 1 < m:
+                lu[:, j + 1 :, j] /= np.where(zero, 1, head)[:, None]
+                factor = lu[:, j + 1 :, j, None]
+                lu[:, j + 1 :, j + 1 : stop] -= factor * lu[:, j, None, j + 1 : stop]
+        if stop < n:  # the columns to the right follow for the whole panel at once
+            right = lu[:, start:, stop:]
+            for j in range(stop - start - 1):
+                factor = lu[:, start + j + 1 : stop, start + j, None]
+                right[:, j + 1 : stop - start] -= factor * right[:, j, None]
+            if stop < m:
+                right[:, stop - start :] -= lu[:, stop:, start:stop] @ right[:, : stop - start]
     batch = _batch(x)
     return lu.reshape(x.shape), pivots.reshape(*batch, k), info.reshape(batch)
 
