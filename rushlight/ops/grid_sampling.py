@@ -136,7 +136,8 @@ def _placed(x: Any, size: int, padding: str, align_corners: bool) -> Any:
 
 def _values(flat: Any, places: list[Any], sizes: tuple[int, ...]) -> Any:
     """Elements of `flat` (N, C, size) at whole coordinates (N, P) per axis; 0 outside."""
-    inside, index = None, None
+    inside: Any = None
+    index: Any = None
     for x, n in zip(places, sizes, strict=True):
         x = x.detach()
         here = (x >= 0) & (x <= n - 1)

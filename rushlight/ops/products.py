@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from rushlight.core import shapes
+from rushlight.core.dtypes import FLOAT32, HALF
 from rushlight.ops.comparison import clamp
 from rushlight.ops.complex_numbers import conjugate, is_complex_dtype
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.norms import vector_norm
-from rushlight.ops.operands import promote
+from rushlight.ops.operands import promote, to
 from rushlight.ops.reduction import sum
 from rushlight.ops.shape import (
     diagonal,
@@ -316,8 +317,12 @@ def addmm(input: Array, mat1: Array, mat2: Array, *, beta: float = 1, alpha: flo
         )
     _check_product(mat1, mat2)
     _same_dtype("addmm", mat1, mat2)
+    dtype = mat1.dtype
+    if dtype in HALF and input.dtype == dtype:  # as PyTorch: rounded once, after the sum
+        input, mat1, mat2 = (to(x, FLOAT32) for x in (input, mat1, mat2))
     out = contract(mat1, mat2, axes_a=(1,), axes_b=(0,), batch_a=(), batch_b=())
-    return _plus(input, out, beta, alpha)
+    out = _plus(input, out, beta, alpha)
+    return out if out.dtype == dtype or dtype not in HALF else to(out, dtype)
 
 
 def _plus(input: Any, out: Any, beta: Any, alpha: Any) -> Any:

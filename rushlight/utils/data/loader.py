@@ -218,7 +218,7 @@ class DataLoader:
 
     def __len__(self) -> int:
         if isinstance(self.dataset, IterableDataset):
-            count = self._length = len(self.dataset)
+            count = self._length = len(self.dataset)  # type: ignore[arg-type]
             if self.batch_size is not None:
                 count = count // self.batch_size if self.drop_last else -(-count // self.batch_size)
             return count
