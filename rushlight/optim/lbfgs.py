@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rushlight.autograd.modes import state as modes
-from rushlight.ops.shape import cat
+from rushlight.ops.joining import cat
 from rushlight.optim.line_search import Point, strong_wolfe
 from rushlight.optim.optimizer import Optimizer, check_range, real_views
 
@@ -65,7 +65,8 @@ class LBFGS(Optimizer):
         """Up to `max_iter` quasi-Newton steps; gives the loss before the first."""
         if closure is None:
             raise TypeError(
-                "LBFGS.step() missing 1 required positional argument: 'closure', which computes the loss and its gradients"
+                "LBFGS.step() missing 1 required positional argument: 'closure', which computes the loss and its "
+                "gradients"
             )
         before, modes.grad_enabled = modes.grad_enabled, False
         try:

@@ -14,9 +14,9 @@ from typing import Any
 from rushlight.autograd.modes import no_grad
 from rushlight.nn.batch_norm import _BatchNorm
 from rushlight.nn.module import Module
-from rushlight.ops.creation import tensor
 from rushlight.optim.lr_scheduler.base import LRScheduler, Rates, per_group
 from rushlight.optim.optimizer import Optimizer
+from rushlight.tensor.exchange import tensor
 
 __all__ = [
     "SWALR",
