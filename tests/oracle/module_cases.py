@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,15 @@ def run_optimizer(info: Any, dtype: torch.dtype, steps: int = 20) -> tuple[int, 
     return count, failures
 
 
+def _descend(optimizer: Any, parameters: Any) -> Any:
+    """A closure: the loss of a function with one minimum, and its gradients."""
+    optimizer.zero_grad()
+    first, second = parameters
+    loss = ((first - 1) ** 2).sum() + ((second + 0.5) ** 2).sum() + 0.1 * (first @ second).sum()
+    loss.backward()
+    return loss
+
+
 def _run_optimizer(
     name: str, theirs: Any, options: dict[str, Any], dtype: torch.dtype, steps: int
 ) -> None:
@@ -126,12 +136,8 @@ def _run_optimizer(
                 grad = torch.from_numpy(random.standard_normal(tuple(q.shape))).to(dtype)
                 q.grad, p.grad = grad, translate(grad)
             if name == "LBFGS":
-                a.step(
-                    lambda: sum(
-                        ((p * p).sum() for p in here), rushlight.zeros(()).to(here[0].dtype)
-                    )
-                )
-                b.step(lambda: sum(((p * p).sum() for p in there), torch.zeros((), dtype=dtype)))
+                for optimizer, parameters in ((a, here), (b, there)):
+                    optimizer.step(partial(_descend, optimizer, parameters))
             else:
                 a.step()
                 b.step()
