@@ -9,6 +9,7 @@ from rushlight.autograd.modes import state as modes
 from rushlight.ops.joining import cat
 from rushlight.optim.line_search import Point, strong_wolfe
 from rushlight.optim.optimizer import Optimizer, check_range, real_views
+from rushlight.tensor.tensor import Tensor
 
 
 class LBFGS(Optimizer):
@@ -83,7 +84,7 @@ class LBFGS(Optimizer):
                 f"only 'strong_wolfe' is supported as line_search_fn, not {group['line_search_fn']!r}"
             )
         first = _with_grad(closure)
-        loss, grad = float(first), self._flat_grad()
+        loss, grad = _number(first), self._flat_grad()
         state["func_evals"] = state.get("func_evals", 0) + 1
         state.setdefault("n_iter", 0)
         if _largest(grad) <= group["tolerance_grad"]:
@@ -113,7 +114,7 @@ class LBFGS(Optimizer):
             else:
                 self._move(t, direction)
                 if iteration != group["max_iter"]:
-                    loss, grad, calls = float(_with_grad(closure)), self._flat_grad(), 1
+                    loss, grad, calls = _number(_with_grad(closure)), self._flat_grad(), 1
             evaluations += calls
             state["func_evals"] += calls
             if (
@@ -175,7 +176,7 @@ class LBFGS(Optimizer):
 
         def evaluate(t: float) -> Point:
             self._move(t, direction)
-            loss, grad = float(_with_grad(closure)), self._flat_grad()
+            loss, grad = _number(_with_grad(closure)), self._flat_grad()
             for param, value in zip(params, held, strict=True):
                 param.copy_(value)
             return Point(t, loss, grad, float(grad.dot(direction)))
@@ -190,6 +191,11 @@ def _with_grad(closure: Callable[[], Any]) -> Any:
         return closure()
     finally:
         modes.grad_enabled = False
+
+
+def _number(loss: Any) -> float:
+    """A loss as a number, be it a tensor or one already."""
+    return float(loss.item() if isinstance(loss, Tensor) else loss)
 
 
 def _largest(vector: Any) -> float:

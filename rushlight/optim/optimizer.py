@@ -227,12 +227,14 @@ class Optimizer:
                 continue
             if grad._requires_grad and not differentiable:
                 grad = grad.detach()
-            state = self.state[param]
+            state = self.state.get(param)
             if not state:
-                state.update(self.new_state(param, group))
+                state = self.new_state(param, group)
             elif differentiable:  # what the tape holds of the steps before must stay as it is
                 state.update({k: v.clone() for k, v in state.items() if isinstance(v, Tensor)})
             self.update(param, -grad if maximize else grad, state, group)
+            if state:
+                self.state[param] = state
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drops the gradients of all parameters, or fills them with zeros."""
@@ -317,7 +319,9 @@ class Optimizer:
                 numbers.setdefault(id(p), len(numbers))
             packed["params"] = [numbers[id(p)] for p in group["params"]]
             groups.append(packed)
-        state = {(numbers[id(k)] if isinstance(k, Tensor) else k): v for k, v in self.state.items()}
+        state = {
+            (numbers[id(k)] if isinstance(k, Tensor) else k): v for k, v in self.state.items() if v
+        }
         result: dict[str, Any] = {"state": state, "param_groups": groups}
         for hook in self._optimizer_state_dict_post_hooks.values():
             replaced = hook(self, result)
@@ -425,13 +429,16 @@ class Optimizer:
         return self._register(self._optimizer_load_state_dict_post_hooks, hook, prepend)
 
     def __repr__(self) -> str:
-        lines = [type(self).__name__ + " ("]
-        for i, group in enumerate(self.param_groups):
-            lines.append(f"Parameter Group {i}")
-            lines += [
-                f"    {k}: {group[k]}" for k in sorted(group) if k not in ("params", "param_names")
-            ]
-        return "\n".join([*lines, ")"])
+        groups = [
+            "\n".join(
+                [
+                    f"Parameter Group {i}",
+                    *(f"    {k}: {group[k]}" for k in sorted(group) if k != "params"),
+                ]
+            )
+            for i, group in enumerate(self.param_groups)
+        ]
+        return f"{type(self).__name__} (\n" + "\n\n".join(groups) + "\n)"
 
 
 def _converted(value: Any, param: Tensor) -> Any:
