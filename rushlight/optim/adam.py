@@ -11,6 +11,7 @@ from rushlight.optim.optimizer import (
     count_step,
     new_step,
     rate_of,
+    real_views,
     zeros_like,
 )
 from rushlight.tensor.tensor import Tensor
@@ -74,17 +75,17 @@ class Adam(Optimizer):
             else:
                 grad = grad.add(param, alpha=group["weight_decay"])
         mean, square = state["exp_avg"], state["exp_avg_sq"]
+        largest = state.get("max_exp_avg_sq") if group["amsgrad"] else None
+        if param.is_complex():
+            param, grad, mean, square, largest = real_views(param, grad, mean, square, largest)
         mean.lerp_(grad, 1 - beta1)
-        square.mul_(beta2).addcmul_(
-            grad, grad.conj() if grad.is_complex() else grad, value=1 - beta2
-        )
-        if group["amsgrad"]:
-            largest = state["max_exp_avg_sq"].maximum(square)
-            state["max_exp_avg_sq"].copy_(largest)
-            square = largest
+        square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        if largest is not None:
+            before = largest.clone() if group["differentiable"] else largest  # the tape keeps it
+            square = largest.copy_(before.maximum(square))
         # The corrections are numbers: scaled into eps and the rate, they cost no pass over the elements.
         correction = (1 - beta2**step) ** 0.5
-        root = square.sqrt().add_(group["eps"] * correction)
+        root = square.sqrt() + group["eps"] * correction
         rate = lr * correction / (1 - beta1**step)
         if isinstance(rate, Tensor):
             param.sub_(mean / root * rate)

@@ -92,7 +92,7 @@ class NAdam(Optimizer):
         so_far = product if slot.recorder is not None else float(product._array)
         mean.lerp_(grad, 1 - beta1)
         square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-        root = (square / (1 - beta2**step)).sqrt_().add_(group["eps"])
+        root = (square / (1 - beta2**step)).sqrt() + group["eps"]
         descend(param, grad / root, lr * (1 - now) / (1 - so_far))
         descend(param, mean / root, lr * following / (1 - so_far * following))
 

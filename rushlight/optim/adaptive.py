@@ -84,7 +84,7 @@ class Adagrad(Optimizer):
         if param.is_complex():  # the two parts are separate numbers to it
             param, grad, total = real_views(param, grad, total)
         total.add_(grad * grad)
-        descend(param, grad / total.sqrt().add_(group["eps"]), rate)
+        descend(param, grad / (total.sqrt() + group["eps"]), rate)
 
 
 class RMSprop(Optimizer):
@@ -148,7 +148,7 @@ class RMSprop(Optimizer):
         if group["centered"]:
             mean.lerp_(grad, 1 - alpha)
             spread = square - mean * mean
-        scaled = grad / spread.sqrt().add_(group["eps"])
+        scaled = grad / (spread.sqrt() + group["eps"])
         if group["momentum"] > 0:
             scaled = velocity.mul_(group["momentum"]).add_(scaled)
         descend(param, scaled, rate_of(group))
