@@ -224,3 +224,10 @@ def test_a_failed_load_changes_nothing() -> None:
     with pytest.raises(ValueError, match="1 here"):
         optimizer.load_state_dict({"state": {}, "param_groups": [{"params": [0, 1], "lr": 3}]})
     assert repr(optimizer.state_dict()) == before
+
+
+def test_what_is_left_out_says_why() -> None:
+    public = {name for name in torch.optim.__all__ if hasattr(torch.optim, name)}
+    assert {name for name in public if not hasattr(rushlight.optim, name)} == {"SparseAdam"}
+    with pytest.raises(AttributeError, match="no sparse tensors here; use Adam"):
+        rushlight.optim.SparseAdam  # noqa: B018
