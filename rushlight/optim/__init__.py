@@ -35,7 +35,7 @@ def __getattr__(name: str) -> object:
     """Says why the one optimizer of PyTorch's that is left out is not here."""
     if name == "SparseAdam":
         raise AttributeError(
-            "rushlight.optim has no SparseAdam: it is for sparse gradients, and there are no sparse tensors
-    here; use Adam"
+            "rushlight.optim has no SparseAdam: it is for sparse gradients, and there are no sparse tensors "
+            "here; use Adam"
         )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
