@@ -1,0 +1,110 @@
+"""`Graph`: a program as primitive calls in order, each value assigned once.
+
+The text of a graph is an interface: `print(graph)` shows a type on every value, the module's path and the user's line
+at the end of each equation, and `parse` reads the same graph back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from rushlight.primitives.primitive import Aval, Primitive
+
+
+class Var:
+    """A value of the graph: an input, or one result of an equation."""
+
+    __slots__ = ("aval", "equation", "name", "output")
+
+    def __init__(
+        self, aval: Aval, equation: Equation | None = None, output: int = 0, name: str = ""
+    ) -> None:
+        self.aval = aval
+        self.equation = equation  # None for an input
+        self.output = output
+        self.name = name  # of an input: where it comes from, for people
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size of each dimension."""
+        return self.aval.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy's dtype of the elements."""
+        return self.aval.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return len(self.aval.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        n = 1
+        for d in self.aval.shape:
+            n *= d
+        return n
+
+    def __repr__(self) -> str:
+        return f"<{self.aval}{' ' + self.name if self.name else ''}>"
+
+
+class Equation:
+    """One call of a primitive. Operands are Vars, or Python numbers that take the dtype of the Vars beside them."""
+
+    __slots__ = ("operands", "outputs", "params", "primitive", "scope", "site")
+
+    def __init__(
+        self,
+        primitive: Primitive,
+        operands: Sequence[Any],
+        params: dict[str, Any],
+        avals: Sequence[Aval],
+        scope: str = "",
+        site: str = "",
+    ) -> None:
+        self.primitive = primitive
+        self.operands = tuple(operands)
+        self.params = params
+        self.outputs = tuple(Var(a, self, i) for i, a in enumerate(avals))
+        self.scope = scope  # the module's path
+        self.site = site  # the user's line
+
+    def __repr__(self) -> str:
+        return f"<{self.primitive.name} -> {', '.join(repr(o.aval) for o in self.outputs)}>"
+
+
+class Graph:
+    """Inputs, equations in an order in which they can run, outputs (Vars; an input may be one)."""
+
+    def __init__(
+        self, inputs: Sequence[Var], equations: Sequence[Equation], outputs: Sequence[Var]
+    ) -> None:
+        self.inputs = list(inputs)
+        self.equations = list(equations)
+        self.outputs = list(outputs)
+
+
+def evaluate(graph: Graph, arrays: Iterable[Any]) -> list[Any]:
+    """Runs a graph by the primitives' references, one after the other; values are freed after their last use."""
+    values: dict[Var, Any] = dict(zip(graph.inputs, arrays, strict=True))
+    last: dict[Var, int] = {}
+    for i, equation in enumerate(graph.equations):
+        for operand in equation.operands:
+            if isinstance(operand, Var):
+                last[operand] = i
+    kept = set(graph.outputs)
+    for i, equation in enumerate(graph.equations):
+        operands = tuple(values[o] if isinstance(o, Var) else o for o in equation.operands)
+        result = equation.primitive.evaluate(operands, equation.params)
+        results = result if isinstance(result, tuple) else (result,)
+        values.update(zip(equation.outputs, results, strict=True))
+        for operand in equation.operands:
+            if isinstance(operand, Var) and last[operand] == i and operand not in kept:
+                values.pop(operand, None)
+    return [values[o] for o in graph.outputs]
