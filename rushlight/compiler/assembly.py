@@ -1,0 +1,388 @@
+"""From groups to kernels: memory for every value, lowerings called in order, results put where they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rushlight.compiler.graph import Equation, Graph, Var
+from rushlight.compiler.grouping import REDUCTIONS, Group, Grouping
+from rushlight.compiler.layout import choose_order
+from rushlight.compiler.looping import Leaf, LoopWriter, Point, apply, operand_dtype
+from rushlight.compiler.views import look
+from rushlight.loops.arrays import KINDS, Array, Memory, Sink
+from rushlight.loops.builder import Value
+from rushlight.loops.kernel import Kernel, Plan
+from rushlight.loops.target import Target
+from rushlight.primitives.lowerings import load_all
+from rushlight.primitives.lowerings.copying import copy_into
+from rushlight.primitives.lowerings.elementwise import LOWERED
+
+
+class HostStep:
+    """An equation that runs by its reference, between native kernels."""
+
+    def __init__(self, equation: Equation, operands: Sequence[Any], results: Sequence[Array]) -> None:
+        self.equation, self.operands, self.results = equation, tuple(operands), tuple(results)
+
+
+def lowered(equation: Equation) -> str:
+    """How an equation can be done: element, reduce, heavy or host."""
+    primitive = equation.primitive
+    dtypes = [o.dtype for o in (*equation.operands, *equation.outputs) if isinstance(o, Var)]
+    if any(d.name not in KINDS for d in dtypes):
+        return "host"
+    if any(isinstance(o, complex) for o in equation.operands):
+        return "host"
+    if primitive.name in LOWERED:
+        return "element"
+    if primitive.name in REDUCTIONS:
+        return "reduce" if equation.operands[0].size or primitive.name not in ("reduce_max", "reduce_min") else "host"
+    if primitive.name in ("full", "copy", "contiguous_copy"):
+        return "copy"
+    if primitive.name in ("reshape", "expand", "permute", "slice", "diagonal", "windows"):
+        return "host"
+    return "heavy" if primitive.lowering is not None else "host"
+
+
+class FusedSink(Sink):
+    """Takes a heavy kernel's results through the elementwise equations that follow, and stores what is needed."""
+
+    __slots__ = ("assembly", "group", "looks", "outputs")
+
+    def __init__(self, assembly: Assembly, group: Group, outputs: dict[Var, Array]) -> None:
+        super().__init__(next(iter(outputs.values())))
+        self.assembly, self.group, self.outputs = assembly, group, outputs
+        self.looks = assembly.leaves(group, group.equations[1:], group.shape)
+
+    def store(
+        self, b: Kernel, index: Sequence[Any], value: Value, axis: int | None = None, mask: Value | None = None
+    ) -> None:
+        """Applies the equations to a final value of the heavy primitive."""
+        group = self.group
+        head = group.equations[0].outputs[0]
+        lanes = value.lanes
+        along = 0 if axis is None else axis
+        point = Point(self, b, index, along, lanes, mask)  # type: ignore[arg-type]
+        kind = KINDS[head.dtype.name]
+        point.values[head] = value if value.kind == kind else b.convert(value, kind, head.dtype.kind != "u")
+        b.active = mask
+        for equation in group.equations[1:]:
+            dtype = operand_dtype(equation)
+            values = [point.of(o, dtype) for o in equation.operands]
+            point.values[equation.outputs[0]] = b.splat(apply(b, equation, values), lanes)
+        b.active = None
+        for var, array in self.outputs.items():
+            array.store(b, index, point.values[var], axis, mask)
+
+    @property
+    def leaves(self) -> dict[Var, Leaf]:
+        """What the equations read besides the heavy result."""
+        return self.looks
+
+    @property
+    def nest(self) -> FusedSink:
+        """A point finds its arrays here, as it does in a nest of loops."""
+        return self
+
+    @property
+    def arrays(self) -> dict[Var, Array]:
+        """The arrays behind the leaves."""
+        return {v: leaf.array for v, leaf in self.looks.items()}
+
+
+class Assembly:
+    """The steps of a program (kernels and host steps) with the arrays they work on."""
+
+    def __init__(self, graph: Graph, target: Target, writable: Sequence[tuple[int, int]] = ()) -> None:
+        load_all()
+        self.graph, self.target = graph, target
+        self.grouping = Grouping(graph, lowered)
+        self.steps: list[Kernel | HostStep] = []
+        self.plan = Plan(target)
+        self.faults = self.plan.faults
+        self.arrays: dict[Var, Array] = {}
+        self.inputs: list[Array] = []
+        self.outputs: list[Array] = []
+        self.scratches: list[Array] = []
+        self.scopes: dict[int, Equation | None] = {}
+        for i, var in enumerate(graph.inputs):
+            array = Array(Memory(_bytes(var), f"input {i}"), var.dtype, var.shape) if var.dtype.name in KINDS else None
+            if array is None:
+                array = _opaque(var, f"input {i}")
+            self.inputs.append(array)
+            self.arrays[var] = array
+        self._last_reader = self._find_readers()
+        self._claim_outputs(writable)
+        for group in self.grouping.groups:
+            self._emit(group)
+        for var, array in self._copies:
+            self._copy(self.array(var), array, "store")
+
+    # -- outputs -----------------------------------------------------------------------------------------------
+
+    def _find_readers(self) -> dict[Var, int]:
+        last: dict[Var, int] = {}
+        for group in self.grouping.groups:
+            for root in group.reads:
+                last[root] = max(last.get(root, -1), group.number)
+        return last
+
+    def _claim_outputs(self, writable: Sequence[tuple[int, int]]) -> None:
+        """Decides for each output of the graph whether its maker writes straight into the caller's memory."""
+        into = dict(writable)
+        self._copies: list[tuple[Var, Array]] = []
+        self.claimed: dict[Var, Array] = {}
+        returned = {self.grouping.root(v) for v in self.graph.outputs}
+        for number, var in enumerate(self.graph.outputs):
+            if number in into:
+                array = self.inputs[into[number]]
+                source = self.graph.inputs[into[number]]
+                if var is source:
+                    self.outputs.append(array)
+                    continue
+                direct = source not in returned and self._may_overwrite(var, source)
+            else:
+                memory = Memory(_bytes(var), f"output {number}")
+                array = Array(memory, var.dtype, var.shape) if var.dtype.name in KINDS else _opaque(var, f"output {number}")
+                direct = True
+            self.outputs.append(array)
+            if direct and var in self.grouping.group_of and var not in self.claimed:
+                self.claimed[var] = array
+            else:
+                self._copies.append((var, array))
+
+    def _may_overwrite(self, var: Var, source: Var) -> bool:
+        """Whether a state's new value may be written over the old one while it is computed."""
+        group = self.grouping.group_of.get(var)
+        if group is None or self._last_reader.get(source, -1) > group.number:
+            return False
+        if source not in group.reads:
+            return True
+        if group.kind == "host" or var.shape != group.shape:
+            return False
+        for equation in group.equations:
+            for operand in equation.operands:
+                if isinstance(operand, Var) and self.grouping.root(operand) is source:
+                    if operand is not source or equation is group.head or source.shape != group.shape:
+                        return False
+                    if equation.primitive.name in REDUCTIONS:
+                        continue
+        return True
+
+    # -- arrays --------------------------------------------------------------------------------------------------
+
+    def array(self, var: Var) -> Array:
+        """Where a value lies; views are resolved, virtual values and views that need a copy are made now."""
+        found = self.arrays.get(var)
+        if found is not None:
+            return found
+        view = self.grouping.views.get(var)
+        if view is not None:
+            source = self.array(view.operands[0])
+            found = look(source, view)
+            if found is None:
+                target = self._allocate(var, None)
+                assert view.primitive.name == "reshape"  # noqa: S101 - all other views are looks
+                whole = target.reshape(source.shape)
+                assert whole is not None  # noqa: S101 - contiguous memory takes any shape
+                self._copy(source, whole, "copy")
+                found = target
+        else:
+            found = self._allocate(var, None)
+            self.arrays[var] = found
+            self._loop("fill", var.shape, (), {var: self._virtual_leaf(var, var.shape)}, {var: found}, None)
+        self.arrays[var] = found
+        return found
+
+    def _allocate(self, var: Var, group: Group | None) -> Array:
+        claimed = self.claimed.get(var)
+        if claimed is not None:
+            return claimed
+        if var.dtype.name not in KINDS:
+            return _opaque(var, "object")
+        memory = Memory(_bytes(var), "")
+        order = None if group is None else choose_order(group, var, self.arrays, self.target)
+        return Array(memory, var.dtype, var.shape, None if order is None else _strides(var.shape, order))
+
+    def _virtual_leaf(self, var: Var, shape: Sequence[int]) -> Leaf:
+        """A leaf for a virtual value, or a view of one, broadcast to a shape."""
+        chain: list[Equation] = []
+        at = var
+        while at in self.grouping.views:
+            chain.append(self.grouping.views[at])
+            at = chain[-1].operands[0]
+        equation = self.grouping.virtual[at]
+        array = Array(Memory(0, "virtual"), at.dtype, at.shape, [0] * at.ndim if equation.primitive.name == "full" else None)
+        for view in reversed(chain):
+            if equation.primitive.name == "full":
+                array = Array(array.memory, view.outputs[0].dtype, view.outputs[0].shape, [0] * view.outputs[0].ndim)
+                continue
+            seen = look(array, view)
+            if seen is None:
+                return Leaf(var, self.array(var).expand(shape))
+            array = seen
+        return Leaf(var, array.expand(shape), equation)
+
+    def leaves(self, group: Group, equations: Sequence[Equation], shape: Sequence[int]) -> dict[Var, Leaf]:
+        """What a group's elementwise equations read from outside, broadcast to the loop's shape."""
+        found: dict[Var, Leaf] = {}
+        for equation in equations:
+            for operand in equation.operands:
+                if not isinstance(operand, Var) or operand in group.members or operand in found:
+                    continue
+                root = self.grouping.root(operand)
+                if root in self.grouping.virtual and operand not in self.arrays:
+                    virtual = self.grouping.virtual[root]
+                    if not (virtual.primitive.name == "full" and operand.dtype != root.dtype):
+                        found[operand] = self._virtual_leaf(operand, shape)
+                        continue
+                found[operand] = Leaf(operand, self.array(operand).expand(shape))
+        return found
+
+    # -- emission -------------------------------------------------------------------------------------------------
+
+    def _emit(self, group: Group) -> None:
+        before = len(self.plan.kernels)
+        if group.kind == "loop":
+            leaves = self.leaves(group, group.equations, group.shape)
+            outputs = {v: self._allocate(v, group) for v in group.outputs}
+            self.arrays.update(outputs)
+            if outputs:
+                stem = _stem(group)
+                self._loop(stem, group.shape, group.equations, leaves, outputs, group.axes)
+        else:
+            self._emit_heavy(group)
+        self._take(before, group)
+
+    def _take(self, before: int, group: Group | None) -> None:
+        """Moves the plan's new kernels to the program."""
+        head = None if group is None else group.equations[0]
+        for kernel in self.plan.kernels:
+            self.scopes[id(kernel)] = head
+            self.steps.append(kernel)
+        self.plan.kernels.clear()
+        self.scratches += self.plan.scratches
+        self.plan.scratches.clear()
+
+    def _flush(self) -> None:
+        self._take(0, None)
+
+    def _emit_heavy(self, group: Group) -> None:
+        head = group.equations[0]
+        if group.kind == "copy" or (group.kind == "heavy" and head.primitive.name in ("full",)):
+            self._emit_copy(group)
+            return
+        operands = [self._operand(o) for o in head.operands]
+        self._flush()
+        results = head.outputs
+        sinks: tuple[Sink, ...]
+        if group.kind == "heavy":
+            if group.members:
+                outputs = {v: self._allocate(v, group) for v in group.outputs}
+                if not outputs:
+                    return
+                self.arrays.update(outputs)
+                if list(outputs) == [results[0]] and len(group.equations) == 1:
+                    sinks = (Sink(outputs[results[0]]),)
+                else:
+                    sinks = (FusedSink(self, group, outputs),)
+                    self._flush()
+            else:
+                for v in results:
+                    self.arrays[v] = self._allocate(v, group)
+                sinks = tuple(Sink(self.arrays[v]) for v in results)
+            lowering = head.primitive.lowering
+            assert lowering is not None  # noqa: S101 - the group is heavy
+            if lowering(self.plan, sinks, tuple(operands), **head.params) is not False:
+                return
+            self.plan.kernels.clear()
+            self.plan.scratches.clear()
+        targets = []
+        for v in results:
+            array = self.arrays.get(v)
+            if array is None or v not in group.outputs:
+                array = self.arrays[v] = self._allocate(v, None)
+            targets.append(array)
+        self.steps.append(HostStep(head, operands, targets))
+        rest = group.equations[1:]
+        if rest:
+            group.members.discard(results[0])
+            leaves = self.leaves(group, rest, group.shape)
+            outputs = {v: self.arrays[v] for v in group.outputs if v is not results[0]}
+            self._loop("after_" + head.primitive.name, group.shape, rest, leaves, outputs, None)
+
+    def _emit_copy(self, group: Group) -> None:
+        head = group.equations[0]
+        result = head.outputs[0]
+        outputs = {v: self._allocate(v, group) for v in group.outputs}
+        self.arrays.update(outputs)
+        source = head.operands[0]
+        leaf = Leaf(result, self.array(source).expand(result.shape)) if isinstance(source, Var) else None
+        if leaf is None:
+            leaf = Leaf(result, Array(Memory(0, "virtual"), result.dtype, result.shape, [0] * result.ndim), head)
+        elif source.dtype != result.dtype:  # full of a 0-d value of another dtype
+            leaf = Leaf(result, leaf.array)
+        leaves = {result: leaf, **self.leaves(group, group.equations[1:], group.shape)}
+        self._loop(head.primitive.name, group.shape, group.equations[1:], leaves, outputs, None)
+
+    def _operand(self, operand: Any) -> Any:
+        if not isinstance(operand, Var):
+            return operand
+        return self.array(operand)
+
+    def _loop(
+        self, stem: str, shape: Sequence[int], equations: Sequence[Equation], leaves: dict[Var, Leaf],
+        outputs: dict[Var, Array], axes: tuple[int, ...] | None,
+    ) -> None:  # fmt: skip
+        if any(a.size for a in outputs.values()):
+            LoopWriter(self.plan, stem, tuple(shape), equations, leaves, outputs, axes).emit()
+        self._flush()
+
+    def _copy(self, source: Array, target: Array, stem: str) -> None:
+        if target.size:
+            if source.dtype.name in KINDS:
+                copy_into(self.plan, Sink(target), source)
+            else:
+                self.steps.append(HostStep(_COPY, (source,), (target,)))
+        self._flush()
+
+
+def _copy_equation() -> Equation:
+    from rushlight.primitives import structural
+
+    return Equation(structural.copy.primitive, (), {}, ())
+
+
+_COPY = _copy_equation()
+
+
+def _opaque(var: Var, name: str) -> Array:
+    """An array of a dtype that kernels do not know: only host steps touch it."""
+    array = object.__new__(Array)
+    array.memory, array.dtype, array.kind = Memory(_bytes(var), name), var.dtype, ""
+    array.shape, array.offset = var.shape, 0
+    from rushlight.loops.arrays import contiguous_strides
+
+    array.strides = contiguous_strides(var.shape)
+    return array
+
+
+def _bytes(var: Var) -> int:
+    return max(64, var.size * var.dtype.itemsize)
+
+
+def _strides(shape: Sequence[int], order: Sequence[int]) -> list[int]:
+    """Strides of memory in which dimensions lie in the given order, outermost first."""
+    strides = [0] * len(shape)
+    step = 1
+    for d in reversed(order):
+        strides[d] = step
+        step *= max(shape[d], 1)
+    return strides
+
+
+def _stem(group: Group) -> str:
+    names = [e.primitive.name for e in group.equations]
+    shown = names if len(names) <= 4 else [*names[:3], names[-1]]
+    return "_".join(n.removeprefix("reduce_") for n in shown)

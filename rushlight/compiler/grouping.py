@@ -1,0 +1,227 @@
+"""Fusion: which equations run together, in one loop nest or behind one heavy kernel.
+
+A group is
+    loop    elementwise equations of one shape, computed element by element in registers, and reductions of them
+            along one set of axes
+    heavy   one primitive with a lowering of its own; elementwise equations of its result's shape may follow it
+            before anything is stored
+    host    one primitive that runs by its NumPy reference, between native kernels
+    view    no code at all
+
+Groups run in the order in which they were begun. An equation joins a group that makes one of its operands, if all its
+other operands are ready before that group runs: nothing is ever computed twice, and nothing waits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rushlight.compiler.graph import Equation, Graph, Var
+from rushlight.compiler.views import VIEWS
+from rushlight.loops.arrays import KINDS
+
+REDUCTIONS = {
+    "reduce_sum": "add", "reduce_prod": "mul", "reduce_max": "max", "reduce_min": "min",
+    "reduce_all": "and", "reduce_any": "or",
+}  # fmt: skip
+#: Values that need no memory: what they hold follows from the index.
+VIRTUAL = frozenset({"full", "iota"})
+#: How many equations one loop may hold, and how many arrays it may read and write: registers and address units end.
+MOST_EQUATIONS, MOST_ARRAYS = 64, 24
+
+
+class Group:
+    """Equations that become one kernel (or one call on the host)."""
+
+    __slots__ = ("axes", "equations", "head", "kind", "members", "number", "outputs", "reads", "shape")
+
+    def __init__(self, kind: str, number: int, shape: tuple[int, ...], head: Equation | None = None) -> None:
+        self.kind = kind
+        self.number = number
+        self.shape = shape
+        self.head = head  # the heavy or host equation
+        self.equations: list[Equation] = [] if head is None else [head]
+        self.axes: tuple[int, ...] | None = None  # of the reductions in a loop
+        self.members: set[Var] = set()  # values of the loop's shape that live in registers
+        self.reads: set[Var] = set()  # roots that are read
+        self.outputs: list[Var] = []  # what others need of it
+
+    def __repr__(self) -> str:
+        names = "+".join(e.primitive.name for e in self.equations)
+        return f"<{self.kind} {self.number} {list(self.shape)} {names}>"
+
+
+def is_number_dtype(dtype: Any) -> bool:
+    """Whether kernels can hold elements of this dtype."""
+    return dtype.name in KINDS
+
+
+class Grouping:
+    """The groups of a graph, and where every value comes from."""
+
+    def __init__(self, graph: Graph, lowered: Any) -> None:
+        self.graph = graph
+        self._lowered = lowered  # (equation) -> "element", "heavy" or "host"
+        self.groups: list[Group] = []
+        self.group_of: dict[Var, Group] = {}
+        self.views: dict[Var, Equation] = {}
+        self.virtual: dict[Var, Equation] = {}
+        self._readers: dict[Var, list[Group]] = {}
+        for equation in graph.equations:
+            self._place(equation)
+        self._find_outputs()
+
+    # -- where values come from ----------------------------------------------------------------------------
+
+    def root(self, var: Var) -> Var:
+        """The value whose memory a view looks into."""
+        while var in self.views:
+            var = self.views[var].operands[0]
+        return var
+
+    def ready(self, var: Var) -> int:
+        """The number of the group that makes a value; -1 for inputs and virtual values."""
+        group = self.group_of.get(self.root(var))
+        return -1 if group is None else group.number
+
+    # -- placing -------------------------------------------------------------------------------------------
+
+    def _place(self, equation: Equation) -> None:
+        name = equation.primitive.name
+        result = equation.outputs[0]
+        if name in VIRTUAL and is_number_dtype(result.dtype) and self._is_virtual(equation):
+            self.virtual[result] = equation
+            return
+        if name in VIEWS and self._can_view(equation):
+            self.views[result] = equation
+            return
+        kind = self._lowered(equation)
+        if result.size == 0 and kind != "host":
+            kind = "element" if len(equation.outputs) == 1 else "host"
+        if kind == "element":
+            self._place_element(equation)
+        elif kind == "reduce":
+            self._place_reduction(equation)
+        else:
+            group = self._begin(kind, result.shape, equation)
+            for output in equation.outputs:
+                self.group_of[output] = group
+            if kind in ("heavy", "copy") and len(equation.outputs) == 1:
+                group.members.add(result)
+            self._note_reads(group, equation)
+
+    @staticmethod
+    def _is_virtual(equation: Equation) -> bool:
+        return all(not isinstance(o, Var) for o in equation.operands)
+
+    @staticmethod
+    def _can_view(equation: Equation) -> bool:
+        if not is_number_dtype(equation.outputs[0].dtype) or not is_number_dtype(equation.operands[0].dtype):
+            return False
+        name = equation.primitive.name
+        if name == "bitcast":
+            return equation.outputs[0].dtype.itemsize == equation.operands[0].dtype.itemsize
+        return name != "strided"
+
+    def _begin(self, kind: str, shape: tuple[int, ...], head: Equation | None = None) -> Group:
+        group = Group(kind, len(self.groups), shape, head)
+        self.groups.append(group)
+        return group
+
+    def _note_reads(self, group: Group, equation: Equation) -> None:
+        for operand in equation.operands:
+            if isinstance(operand, Var) and operand not in group.members:
+                root = self.root(operand)
+                if root not in self.virtual and root not in group.reads:
+                    group.reads.add(root)
+                    self._readers.setdefault(root, []).append(group)
+
+    def _fits(self, group: Group, equation: Equation) -> bool:
+        """Whether all operands are at hand in the group's loop, or ready before it."""
+        if len(group.equations) >= MOST_EQUATIONS or len(group.reads) >= MOST_ARRAYS:
+            return False
+        for operand in equation.operands:
+            if isinstance(operand, Var) and operand not in group.members and self.ready(operand) >= group.number:
+                return False
+        return True
+
+    def _place_element(self, equation: Equation) -> None:
+        result = equation.outputs[0]
+        shape = result.shape
+        group = self._loop_for(equation, shape)
+        if group is None:
+            group = self._begin("loop", shape)
+        self._note_reads(group, equation)
+        group.equations.append(equation)
+        group.members.add(result)
+        self.group_of[result] = group
+
+    def _loop_for(self, equation: Equation, shape: tuple[int, ...]) -> Group | None:
+        """The latest group of this shape that the equation can join."""
+        candidates: list[Group] = []
+        for operand in equation.operands:
+            if not isinstance(operand, Var):
+                continue
+            group = self.group_of.get(operand)
+            if group is not None and operand in group.members and group.shape == shape:
+                candidates.append(group)
+        near = candidates
+        if not near:  # a sibling: a loop that reads the same array
+            for operand in equation.operands:
+                if isinstance(operand, Var) and operand.shape == shape:
+                    near = [
+                        g for g in self._readers.get(self.root(operand), ()) if g.kind == "loop" and g.shape == shape
+                    ]
+                    candidates += near[-4:]
+        for group in sorted(candidates, key=lambda g: -g.number):
+            if group.kind != "host" and self._fits(group, equation):
+                return group
+        return None
+
+    def _place_reduction(self, equation: Equation) -> None:
+        source = equation.operands[0]
+        axes = tuple(sorted(equation.params["axes"]))
+        group = self.group_of.get(source)
+        if (
+            group is None
+            or group.kind != "loop"
+            or source not in group.members
+            or group.axes not in (None, axes)
+            or not source.size
+        ):
+            group = None
+            for sibling in reversed(self._readers.get(self.root(source), [])):
+                if (
+                    sibling.kind == "loop"
+                    and sibling.shape == source.shape
+                    and sibling.axes == axes
+                    and self._fits(sibling, equation)
+                ):
+                    group = sibling
+                    break
+            if group is None:
+                group = self._begin("loop", source.shape)
+        self._note_reads(group, equation)
+        group.axes = axes
+        group.equations.append(equation)
+        self.group_of[equation.outputs[0]] = group
+
+    # -- what must be stored ---------------------------------------------------------------------------------
+
+    def _find_outputs(self) -> None:
+        needed: dict[Var, None] = {}
+        for output in self.graph.outputs:
+            needed[self.root(output)] = None
+        for group in self.groups:
+            for equation in group.equations:
+                for operand in equation.operands:
+                    if isinstance(operand, Var) and operand not in group.members:
+                        needed[self.root(operand)] = None
+                    elif isinstance(operand, Var) and self.group_of.get(operand) is not group:
+                        needed[operand] = None
+        for group in self.groups:
+            for equation in group.equations:
+                for output in equation.outputs:
+                    if output in needed or group.kind != "loop" and equation is group.head and not group.members:
+                        group.outputs.append(output)
+        self.needed = needed
