@@ -105,6 +105,7 @@ class Assembly:
         self.inputs: list[Array] = []
         self.outputs: list[Array] = []
         self.scratches: list[Array] = []
+        self._wholes: dict[Var, Array] = {}
         self.scopes: dict[int, Equation | None] = {}
         for i, var in enumerate(graph.inputs):
             array = Array(Memory(_bytes(var), f"input {i}"), var.dtype, var.shape) if var.dtype.name in KINDS else None
@@ -112,7 +113,12 @@ class Assembly:
                 array = _opaque(var, f"input {i}")
             self.inputs.append(array)
             self.arrays[var] = array
-        self._last_reader = self._find_readers()
+        self._uses: dict[Var, int] = {}
+        for equation in graph.equations:
+            for operand in equation.operands:
+                if isinstance(operand, Var):
+                    self._uses[operand] = self._uses.get(operand, 0) + 1
+        self._destinations = self._find_destinations()
         self._claim_outputs(writable)
         for group in self.grouping.groups:
             self._emit(group)
@@ -121,12 +127,43 @@ class Assembly:
 
     # -- outputs -----------------------------------------------------------------------------------------------
 
-    def _find_readers(self) -> dict[Var, int]:
-        last: dict[Var, int] = {}
+    def _find_destinations(self) -> dict[Var, tuple[Equation, int]]:
+        """Values that are made where a concatenation wants them."""
+        found: dict[Var, tuple[Equation, int]] = {}
         for group in self.grouping.groups:
-            for root in group.reads:
-                last[root] = max(last.get(root, -1), group.number)
-        return last
+            head = group.head
+            if head is not None and head.primitive.name == "concatenate" and group.kind == "heavy":
+                for i, operand in enumerate(head.operands):
+                    if isinstance(operand, Var) and self._only_reshaped(operand):
+                        found.setdefault(self.grouping.root(operand), (head, i))
+        return found
+
+    def _only_reshaped(self, var: Var) -> bool:
+        while var in self.grouping.views:
+            equation = self.grouping.views[var]
+            if equation.primitive.name != "reshape":
+                return False
+            var = equation.operands[0]
+        return var in self.grouping.group_of
+
+    def _part(self, var: Var) -> Array | None:
+        """The place of a value inside of the concatenation that it goes to."""
+        head, number = self._destinations[var]
+        whole = self._whole(head)
+        axis = head.params["axis"]
+        start = sum(o.shape[axis] for o in head.operands[:number])
+        operand = head.operands[number]
+        starts, stops = [0] * whole.ndim, list(whole.shape)
+        starts[axis], stops[axis] = start, start + operand.shape[axis]
+        return whole.slice(starts, stops, [1] * whole.ndim).reshape(var.shape)
+
+    def _whole(self, head: Equation) -> Array:
+        """The memory of a concatenation, which is there before its parts are."""
+        result = head.outputs[0]
+        found = self._wholes.get(result)
+        if found is None:
+            found = self._wholes[result] = self._allocate(result, None)
+        return found
 
     def _claim_outputs(self, writable: Sequence[tuple[int, int]]) -> None:
         """Decides for each output of the graph whether its maker writes straight into the caller's memory."""
@@ -155,7 +192,7 @@ class Assembly:
     def _may_overwrite(self, var: Var, source: Var) -> bool:
         """Whether a state's new value may be written over the old one while it is computed."""
         group = self.grouping.group_of.get(var)
-        if group is None or self._last_reader.get(source, -1) > group.number:
+        if group is None or self.grouping.last_reader.get(source, -1) > group.number:
             return False
         if source not in group.reads:
             return True
@@ -199,6 +236,10 @@ class Assembly:
         claimed = self.claimed.get(var)
         if claimed is not None:
             return claimed
+        if var in self._destinations:
+            part = self._part(var)
+            if part is not None:
+                return part
         if var.dtype.name not in KINDS:
             return _opaque(var, "object")
         memory = Memory(_bytes(var), "")
@@ -273,6 +314,12 @@ class Assembly:
         if group.kind == "copy" or (group.kind == "heavy" and head.primitive.name in ("full",)):
             self._emit_copy(group)
             return
+        if head.primitive.name == "concatenate" and group.kind == "heavy":
+            self._emit_concatenation(group)
+            return
+        if head.primitive.name == "slice_update" and group.kind == "heavy":
+            self._emit_update(group)
+            return
         operands = [self._operand(o) for o in head.operands]
         self._flush()
         results = head.outputs
@@ -311,6 +358,63 @@ class Assembly:
             leaves = self.leaves(group, rest, group.shape)
             outputs = {v: self.arrays[v] for v in group.outputs if v is not results[0]}
             self._loop("after_" + head.primitive.name, group.shape, rest, leaves, outputs, None)
+
+    def _emit_concatenation(self, group: Group) -> None:
+        head = group.equations[0]
+        result = head.outputs[0]
+        whole = self._whole(head)
+        self.arrays[result] = whole
+        axis = head.params["axis"]
+        start = 0
+        for operand in head.operands:
+            starts, stops = [0] * whole.ndim, list(whole.shape)
+            starts[axis], stops[axis] = start, start + operand.shape[axis]
+            start = stops[axis]
+            place = whole.slice(starts, stops, [1] * whole.ndim)
+            source = self.array(operand)
+            if source.memory is not whole.memory or (source.offset, source.strides) != (place.offset, place.strides):
+                self._copy(source, place, "concatenate")
+        self._rest(group)
+
+    def _emit_update(self, group: Group) -> None:
+        """A slice is written into the memory of what it replaces a part of, if nobody needs that any more."""
+        head = group.equations[0]
+        base, value = head.operands
+        result = head.outputs[0]
+        root = self.grouping.root(base)
+        source = self.array(base)
+        free = (
+            root not in self.graph.inputs
+            and root not in self.claimed
+            and result not in self.claimed
+            and result not in self._destinations
+            and root not in self._destinations
+            and root not in map(self.grouping.root, self.graph.outputs)
+            and self.grouping.last_reader.get(root, -1) <= group.number
+            and (base is root or base.shape == root.shape)
+        )
+        if root in self.grouping.virtual:
+            free = free and self._uses[root] == 1
+        if free and source.is_contiguous:
+            target = source
+        else:
+            target = self._allocate(result, None)
+            self._copy(source, target, "update")
+        self.arrays[result] = target
+        params = head.params
+        self._copy(self.array(value), target.slice(params["starts"], params["stops"], params["steps"]), "update")
+        self._rest(group)
+
+    def _rest(self, group: Group) -> None:
+        """The equations behind a head that needs no kernel which could take them."""
+        rest = group.equations[1:]
+        if not rest:
+            return
+        group.members.discard(group.equations[0].outputs[0])
+        leaves = self.leaves(group, rest, group.shape)
+        outputs = {v: self._allocate(v, None) for v in group.outputs if v is not group.equations[0].outputs[0]}
+        self.arrays.update(outputs)
+        self._loop("after_" + group.equations[0].primitive.name, group.shape, rest, leaves, outputs, None)
 
     def _emit_copy(self, group: Group) -> None:
         head = group.equations[0]

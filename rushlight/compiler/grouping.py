@@ -26,6 +26,13 @@ REDUCTIONS = {
 }  # fmt: skip
 #: Values that need no memory: what they hold follows from the index.
 VIRTUAL = frozenset({"full", "iota"})
+#: Equations that cost no more than loading their result would.
+CHEAP = frozenset(
+    {
+        "add", "sub", "mul", "neg", "maximum", "minimum", "select", "cast", "square", "absolute", "greater", "less",
+        "greater_equal", "less_equal", "equal", "not_equal", "logical_not", "logical_and", "logical_or",
+    }
+)  # fmt: skip
 #: How many equations one loop may hold, and how many arrays it may read and write: registers and address units end.
 MOST_EQUATIONS, MOST_ARRAYS = 64, 24
 
@@ -70,6 +77,11 @@ class Grouping:
         for equation in graph.equations:
             self._place(equation)
         self._find_outputs()
+        self._recompute()
+        self.last_reader: dict[Var, int] = {}
+        for group in self.groups:
+            for root in group.reads:
+                self.last_reader[root] = group.number
 
     # -- where values come from ----------------------------------------------------------------------------
 
@@ -224,4 +236,89 @@ class Grouping:
                 for output in equation.outputs:
                     if output in needed or group.kind != "loop" and equation is group.head and not group.members:
                         group.outputs.append(output)
-        self.needed = needed
+
+    # -- computing again instead of storing --------------------------------------------------------------------
+
+    def _recompute(self) -> None:
+        """A stored value that its readers can compute from what they load anyway is not stored."""
+        returned = {self.root(v) for v in self.graph.outputs}
+        readers: dict[Var, list[Group]] = {}
+        for group in self.groups:
+            for equation in group.equations:
+                for operand in equation.operands:
+                    if isinstance(operand, Var) and operand not in group.members:
+                        found = readers.setdefault(self.root(operand), [])
+                        if group not in found:
+                            found.append(group)
+        for group in reversed(self.groups):
+            if group.kind != "loop" and not (group.kind == "heavy" and group.members):
+                continue
+            for var in reversed(list(group.outputs)):
+                if var in returned or var not in group.members or var.equation is group.head:
+                    continue
+                chain = self._chain(group, var)
+                mine = readers.get(var, [])
+                if chain is None or not mine or not all(self._can_take(g, var) for g in mine):
+                    continue
+                equations, leaves = chain
+                size = var.dtype.itemsize
+                saved = size * (1 + len(mine))
+                added = 0
+                for g in mine:
+                    for leaf in leaves:
+                        root = self.root(leaf)
+                        if root not in g.reads and root not in self.virtual:
+                            added += leaf.dtype.itemsize * leaf.size / max(var.size, 1)
+                if added > saved or len(equations) * len(mine) > 12:
+                    continue
+                group.outputs.remove(var)
+                for g in mine:
+                    start = 1 if g.head is not None else 0
+                    known = set(g.equations)
+                    fresh = [e for e in equations if e not in known]
+                    g.equations[start:start] = fresh
+                    g.members.update(e.outputs[0] for e in fresh)
+                    g.reads.discard(var)
+                    for e in fresh:
+                        for operand in e.operands:
+                            if isinstance(operand, Var) and operand not in g.members:
+                                root = self.root(operand)
+                                if root not in self.virtual:
+                                    g.reads.add(root)
+                                found = readers.setdefault(root, [])
+                                if g not in found:
+                                    found.append(g)
+
+    def _chain(self, group: Group, var: Var) -> tuple[list[Equation], list[Var]] | None:
+        """The cheap equations that make a value from stored ones, in order, and those stored values."""
+        stored = {v for v in group.outputs if v is not var}
+        equations: list[Equation] = []
+        leaves: list[Var] = []
+
+        def visit(at: Var) -> bool:
+            equation = at.equation
+            if equation is None or equation.primitive.name not in CHEAP or len(equations) > 6:
+                return False
+            for operand in equation.operands:
+                if not isinstance(operand, Var):
+                    continue
+                if operand in group.members and operand not in stored:
+                    if operand.equation not in equations and not visit(operand):
+                        return False
+                elif operand not in leaves:
+                    leaves.append(operand)
+            equations.append(equation)
+            return True
+
+        return (equations, leaves) if visit(var) else None
+
+    def _can_take(self, group: Group, var: Var) -> bool:
+        """Whether a group reads the value element by element, as part of its own loop."""
+        if group.shape != var.shape or group.kind not in ("loop", "heavy") or len(group.equations) > MOST_EQUATIONS:
+            return False
+        for equation in group.equations:
+            for operand in equation.operands:
+                if isinstance(operand, Var) and operand not in group.members and self.root(operand) is var:
+                    if operand is not var or equation is group.head:
+                        return False
+        return True

@@ -9,36 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 from rushlight.compiler.graph import Equation, Graph, Var
-from rushlight.primitives.primitive import PRIMITIVES
 
 #: Primitives whose every call counts, though their operands may be equal.
 IMPURE: frozenset[str] = frozenset({"host_draw"})
 
 Pass = Callable[[Graph], Graph]
-
-
-def rewrite(graph: Graph, replace: Callable[[Equation, tuple[Any, ...]], Any]) -> Graph:
-    """A graph in which each equation is what `replace(equation, new operands)` gives.
-
-    It gives None to keep the equation as it is, or the Vars (old or new) that stand for its outputs.
-    """
-    values: dict[Var, Var] = {v: v for v in graph.inputs}
-    equations: list[Equation] = []
-    for equation in graph.equations:
-        operands = tuple(values[o] if isinstance(o, Var) else o for o in equation.operands)
-        given = replace(equation, operands)
-        if given is None:
-            if all(a is b for a, b in zip(operands, equation.operands, strict=True)):
-                again = equation
-            else:
-                again = Equation(
-                    equation.primitive, operands, equation.params, [o.aval for o in equation.outputs],
-                    equation.scope, equation.site,
-                )  # fmt: skip
-            equations.append(again)
-            given = again.outputs
-        values.update(zip(equation.outputs, given, strict=True))
-    return Graph(graph.inputs, equations, [values[o] for o in graph.outputs])
+Emit = Callable[[Equation], tuple[Var, ...]]
+Rewrite = Callable[[Equation, Emit], "tuple[Var, ...] | None"]
 
 
 def _is_identity(equation: Equation) -> bool:
@@ -81,44 +58,51 @@ def _merged(equation: Equation, source: Any) -> dict[str, Any] | None:
     return None
 
 
+def _again(equation: Equation, operands: tuple[Any, ...], params: dict[str, Any] | None = None) -> Equation:
+    """The equation on other operands."""
+    return Equation(
+        equation.primitive, operands, equation.params if params is None else params,
+        [o.aval for o in equation.outputs], equation.scope, equation.site,
+    )  # fmt: skip
+
+
+def rewrite(graph: Graph, replace: Rewrite) -> Graph:
+    """A graph in which each equation is what `replace` gives for it.
+
+    `replace(equation, emit)` sees the equation on its new operands. It gives None to keep it, or the Vars that stand
+    for its outputs; `emit(equation)` adds an equation and gives its outputs.
+    """
+    values: dict[Var, Var] = {v: v for v in graph.inputs}
+    equations: list[Equation] = []
+
+    def emit(equation: Equation) -> tuple[Var, ...]:
+        equations.append(equation)
+        return equation.outputs
+
+    for equation in graph.equations:
+        operands = tuple(values[o] if isinstance(o, Var) else o for o in equation.operands)
+        same = all(a is b for a, b in zip(operands, equation.operands, strict=True))
+        renewed = equation if same else _again(equation, operands)
+        given = replace(renewed, emit)
+        values.update(zip(equation.outputs, emit(renewed) if given is None else given, strict=True))
+    return Graph(graph.inputs, equations, [values[o] for o in graph.outputs])
+
+
 def simplify(graph: Graph) -> Graph:
     """Equations that change nothing go; a view of a view of the same kind becomes one."""
 
-    def replace(equation: Equation, operands: tuple[Any, ...]) -> Any:
-        if _is_identity(equation) and isinstance(operands[0], Var):
-            return (operands[0],)
-        merged = _merged(equation, operands[0] if operands else None)
-        if merged is not None:
-            inner = operands[0].equation.operands[0]
-            again = Equation(
-                equation.primitive, (inner, *operands[1:]), merged, [o.aval for o in equation.outputs],
-                equation.scope, equation.site,
-            )  # fmt: skip
-            if _is_identity(again):
-                return (inner,)
-            created.append(again)
-            return again.outputs
-        return None
+    def replace(equation: Equation, emit: Emit) -> tuple[Var, ...] | None:
+        if _is_identity(equation) and isinstance(equation.operands[0], Var):
+            return (equation.operands[0],)
+        source = equation.operands[0] if equation.operands else None
+        merged = _merged(equation, source)
+        if merged is None:
+            return None
+        inner = source.equation.operands[0]  # type: ignore[union-attr]
+        again = _again(equation, (inner, *equation.operands[1:]), merged)
+        return (inner,) if _is_identity(again) else emit(again)
 
-    created: list[Equation] = []
-    values: dict[Var, Var] = {v: v for v in graph.inputs}
-    equations: list[Equation] = []
-    for equation in graph.equations:
-        operands = tuple(values[o] if isinstance(o, Var) else o for o in equation.operands)
-        renewed = equation
-        if any(a is not b for a, b in zip(operands, equation.operands, strict=True)):
-            renewed = Equation(
-                equation.primitive, operands, equation.params, [o.aval for o in equation.outputs],
-                equation.scope, equation.site,
-            )  # fmt: skip
-        given = replace(renewed, operands)
-        equations += created
-        created.clear()
-        if given is None:
-            equations.append(renewed)
-            given = renewed.outputs
-        values.update(zip(equation.outputs, given, strict=True))
-    return Graph(graph.inputs, equations, [values[o] for o in graph.outputs])
+    return rewrite(graph, replace)
 
 
 def _key(value: Any) -> Any:
@@ -130,42 +114,88 @@ def share(graph: Graph) -> Graph:
     """Common subexpressions: of equal calls of a primitive, the first one stands for all."""
     seen: dict[Any, tuple[Var, ...]] = {}
 
-    def replace(equation: Equation, operands: tuple[Any, ...]) -> Any:
+    def replace(equation: Equation, emit: Emit) -> tuple[Var, ...] | None:
         if equation.primitive.name in IMPURE:
             return None
         key = (
             equation.primitive.name,
-            tuple(map(_key, operands)),
-            repr(sorted(equation.params.items(), key=lambda item: item[0])),
+            tuple(map(_key, equation.operands)),
+            tuple(sorted((k, repr(v)) for k, v in equation.params.items())),
         )
         found = seen.get(key)
-        if found is not None:
-            return found
-        again = Equation(
-            equation.primitive, operands, equation.params, [o.aval for o in equation.outputs],
-            equation.scope, equation.site,
-        )  # fmt: skip
-        seen[key] = again.outputs
-        pending.append(again)
-        return again.outputs
+        if found is None:
+            found = seen[key] = emit(equation)
+        return found
 
-    pending: list[Equation] = []
+    return rewrite(graph, replace)
+
+
+def join_updates(graph: Graph) -> Graph:
+    """Slices written one after the other into zeros, until they cover them, are one concatenation."""
+    from rushlight.primitives.structural import concatenate
+
+    uses: dict[Var, int] = {}
+    for equation in graph.equations:
+        for operand in equation.operands:
+            if isinstance(operand, Var):
+                uses[operand] = uses.get(operand, 0) + 1
+    for output in graph.outputs:
+        uses[output] = uses.get(output, 0) + 1
+    chains: dict[Var, list[tuple[Any, Var]]] = {}  # the last value of a chain: (ranges, value) of its slices
+
+    for equation in graph.equations:
+        if equation.primitive.name != "slice_update":
+            continue
+        base, value = equation.operands
+        before = base.equation if isinstance(base, Var) else None
+        if before is None or not isinstance(value, Var):
+            continue
+        params = equation.params
+        piece = (tuple(zip(params["starts"], params["stops"], params["steps"], strict=True)), value)
+        if before.primitive.name == "full":
+            chains[equation.outputs[0]] = [piece]
+        elif base in chains and uses[base] == 1:
+            chains[equation.outputs[0]] = [*chains.pop(base), piece]
+    covered = {}
+    for last, pieces in chains.items():
+        found = _cover(last.shape, pieces)
+        if found is not None:
+            covered[last] = found
+    if not covered:
+        return graph
     values: dict[Var, Var] = {v: v for v in graph.inputs}
     equations: list[Equation] = []
     for equation in graph.equations:
-        operands = tuple(values[o] if isinstance(o, Var) else o for o in equation.operands)
-        given = replace(equation, operands)
-        equations += pending
-        pending.clear()
-        if given is None:
+        result = equation.outputs[0]
+        if result in covered:
+            axis, parts = covered[result]
             again = Equation(
-                equation.primitive, operands, equation.params, [o.aval for o in equation.outputs],
+                concatenate.primitive, [values[p] for p in parts], {"axis": axis}, [result.aval],
                 equation.scope, equation.site,
             )  # fmt: skip
-            equations.append(again)
-            given = again.outputs
-        values.update(zip(equation.outputs, given, strict=True))
+        else:
+            operands = tuple(values[o] if isinstance(o, Var) else o for o in equation.operands)
+            again = _again(equation, operands)
+        equations.append(again)
+        values.update(zip(equation.outputs, again.outputs, strict=True))
     return Graph(graph.inputs, equations, [values[o] for o in graph.outputs])
+
+
+def _cover(shape: tuple[int, ...], pieces: list[tuple[Any, Var]]) -> tuple[int, list[Var]] | None:
+    """The axis along which slices lie side by side and fill the shape, and their values in that order."""
+    axes = {
+        d for ranges, _ in pieces for d, (a, z, _) in enumerate(ranges) if (a, z) != (0, shape[d])
+    }  # fmt: skip
+    if len(axes) != 1 or any(step != 1 for ranges, _ in pieces for _, _, step in ranges):
+        return None
+    axis = axes.pop()
+    ordered = sorted(pieces, key=lambda piece: piece[0][axis][0])
+    end = 0
+    for ranges, _ in ordered:
+        if ranges[axis][0] != end or ranges[axis][1] == end:
+            return None
+        end = ranges[axis][1]
+    return (axis, [value for _, value in ordered]) if end == shape[axis] else None
 
 
 def drop_dead(graph: Graph) -> Graph:
@@ -180,7 +210,7 @@ def drop_dead(graph: Graph) -> Graph:
     return Graph(graph.inputs, kept, graph.outputs)
 
 
-PASSES: tuple[Pass, ...] = (drop_dead, simplify, share, drop_dead)
+PASSES: tuple[Pass, ...] = (drop_dead, simplify, share, join_updates, drop_dead)
 
 
 def optimize(graph: Graph, after: Callable[[str, Graph], None] | None = None) -> Graph:
@@ -192,4 +222,3 @@ def optimize(graph: Graph, after: Callable[[str, Graph], None] | None = None) ->
     return graph
 
 
-__all__ = ["PASSES", "PRIMITIVES", "drop_dead", "optimize", "share", "simplify"]
