@@ -7,7 +7,7 @@ from typing import Any
 
 from rushlight.compiler.graph import Equation, Var
 from rushlight.compiler.grouping import REDUCTIONS
-from rushlight.compiler.nest import ITEM_ELEMENTS, Nest, along, decompose, lanes_for
+from rushlight.loops.nest import ITEM_ELEMENTS, Nest, along, decompose, lanes_for
 from rushlight.loops.arrays import KINDS, Array
 from rushlight.loops.builder import BF16, F16, F32, FLOATS, I1, I64, Value
 from rushlight.loops.kernel import Kernel, Plan

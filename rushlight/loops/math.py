@@ -1,0 +1,193 @@
+"""Functions of real numbers on vectors, written with a builder: exp, log, tanh, erf, logistic and their kin.
+
+Each works on float32 and float64 of any lanes, without branches, and follows IEEE 754 for NaN, infinities, zeros and
+subnormal numbers. Errors are a few units in the last place. Functions that no training step spends its time in call
+the C library, lane by lane.
+
+Methods: Cody and Waite's reduction to |r| <= ln(2)/2 and a Taylor series for exp; log(m) = 2 atanh((m-1)/(m+1)) for m
+in [sqrt(1/2), sqrt(2)); erf from Chebyshev interpolants of erf(x)/x in x^2 below 1 (error 1e-12) and of
+erfc(x) exp(x^2) in 1/x above (error 5e-8 of erfc).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rushlight.loops.builder import F32, F64, I32, I64, Builder, Value
+
+_LN2_HIGH = {F32: 0.693145751953125, F64: 6.93147180369123816490e-01}
+_LN2_LOW = {F32: 1.42860682030941723212e-06, F64: 1.90821492927058770002e-10}
+_MANTISSA = {F32: 23, F64: 52}
+_BIAS = {F32: 127, F64: 1023}
+_INTEGER = {F32: I32, F64: I64}
+#: Beyond these exp is 0 or infinity.
+_EXP_RANGE = {F32: (-104.0, 89.0), F64: (-746.0, 710.0)}
+
+_ERF_SMALL = (
+    1.1283791670946768, -0.3761263888963531, 0.11283791308604582, -0.026866133235095593, 0.005223783477189248,
+    -0.0008542637997087229, 0.0001195656256820733, -1.3909340021874599e-05, 1.058938064107502e-06,
+)  # fmt: skip
+_ERFC_LARGE = (
+    0.00013193329070341646, 0.5615515098752062, 0.022366473764016976, -0.3845075013626168, 0.25558660342882217,
+    0.191211190038467, -0.48020439652510905, 0.3957058610492337, -0.16165672943864887, 0.027398635214467833,
+)  # fmt: skip
+
+
+def polynomial(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:
+    """c0 + c1 x + c2 x^2 + ..., by Horner's rule."""
+    total = b.const(coefficients[-1], x.kind, x.lanes)
+    for c in reversed(coefficients[:-1]):
+        total = b.fma(total, x, b.const(c, x.kind, x.lanes))
+    return total
+
+
+def _taylor(first: int, last: int) -> list[float]:
+    return [1.0 / math.factorial(k) for k in range(first, last + 1)]
+
+
+def _power_of_two(b: Builder, n: Value, kind: str) -> Value:
+    """2^n as a float, for integers within the exponent's range."""
+    biased = n + b.const(_BIAS[kind], n.kind, n.lanes)
+    return b.bitcast(b.binary("shl", biased, b.const(_MANTISSA[kind], n.kind, n.lanes)), kind)
+
+
+def _nan_as(b: Builder, x: Value, result: Value) -> Value:
+    """The result, but x where x is NaN."""
+    return b.select(b.compare("uno", x, x), x, result)
+
+
+def _reduced(b: Builder, x: Value) -> tuple[Value, Value]:
+    """x = n ln 2 + r: (r, n as an integer); x must lie within exp's range."""
+    n = b.round("rint", x * math.log2(math.e))
+    r = b.fma(n, b.const(-_LN2_HIGH[x.kind], x.kind, x.lanes), x)
+    r = b.fma(n, b.const(-_LN2_LOW[x.kind], x.kind, x.lanes), r)
+    return r, b.convert(n, _INTEGER[x.kind])
+
+
+def _clamped(b: Builder, x: Value, low: float, high: float) -> Value:
+    """x kept in [low, high]; NaN becomes high (and is put back by the caller)."""
+    x = b.select(b.compare("lt", x, high), x, high)
+    return b.select(b.compare("gt", x, low), x, low)
+
+
+def exp(b: Builder, x: Value) -> Value:
+    """e^x."""
+    inside = _clamped(b, x, *_EXP_RANGE[x.kind])
+    r, n = _reduced(b, inside)
+    value = polynomial(b, r, _taylor(0, 7 if x.kind == F32 else 13))
+    half = b.binary("ashr", n, b.const(1, n.kind, n.lanes))  # in two steps: 2^n itself may be subnormal
+    value = value * _power_of_two(b, half, x.kind) * _power_of_two(b, n - half, x.kind)
+    return _nan_as(b, x, value)
+
+
+def expm1(b: Builder, x: Value) -> Value:
+    """e^x - 1, exact to the last places near 0."""
+    small = x * polynomial(b, x, _taylor(1, 10 if x.kind == F32 else 18))
+    return b.select(b.compare("lt", b.absolute(x), 0.5), small, exp(b, x) - 1.0)
+
+
+def _split(b: Builder, x: Value) -> tuple[Value, Value]:
+    """x = m 2^e for positive finite x: (m in [sqrt(1/2), sqrt(2)), e as a float)."""
+    kind, integer = x.kind, _INTEGER[x.kind]
+    tiny = b.compare("lt", x, 2.0 ** (1 - _BIAS[kind]))
+    shift = _MANTISSA[kind] + 1
+    x = b.select(tiny, x * 2.0**shift, x)
+    bits = b.bitcast(x, integer)
+    # Counting exponents from sqrt(1/2) puts m around 1.
+    origin = int.from_bytes(_bits_of(math.sqrt(0.5), kind), "little")
+    width = _MANTISSA[kind]
+    offset = bits - b.const(origin, integer, x.lanes)
+    exponent = b.binary("ashr", offset, b.const(width, integer, x.lanes))
+    m = b.bitcast(bits - b.binary("shl", exponent, b.const(width, integer, x.lanes)), kind)
+    e = b.convert(exponent, kind)
+    return m, b.select(tiny, e - float(shift), e)
+
+
+def _bits_of(value: float, kind: str) -> bytes:
+    import struct
+
+    return struct.pack("<f" if kind == F32 else "<d", value)
+
+
+def _log_mantissa(b: Builder, m: Value) -> Value:
+    """log(m) for m around 1."""
+    f = m - 1.0
+    s = f / (f + 2.0)
+    z = s * s
+    terms = 5 if m.kind == F32 else 12
+    tail = polynomial(b, z, [2.0 / (2 * k + 1) for k in range(1, terms + 1)])
+    # 2s = f - s f: keeps f's own digits
+    return f - s * (f - z * tail)
+
+
+def log(b: Builder, x: Value) -> Value:
+    """The natural logarithm."""
+    m, e = _split(b, x)
+    low = b.fma(e, b.const(_LN2_LOW[x.kind], x.kind, x.lanes), _log_mantissa(b, m))
+    value = b.fma(e, b.const(_LN2_HIGH[x.kind], x.kind, x.lanes), low)
+    value = b.select(b.compare("eq", x, float("inf")), x, value)
+    value = b.select(b.compare("eq", x, 0.0), float("-inf"), value)
+    value = b.select(b.compare("lt", x, 0.0), float("nan"), value)
+    return _nan_as(b, x, value)
+
+
+def log1p(b: Builder, x: Value) -> Value:
+    """log(1 + x), exact to the last places near 0."""
+    u = x + 1.0
+    lost = x - (u - 1.0)  # what rounding 1 + x dropped
+    value = log(b, u) + lost / u
+    value = b.select(b.compare("eq", b.absolute(x), float("inf")), log(b, x), value)
+    value = b.select(b.compare("eq", x, -1.0), float("-inf"), value)
+    return b.select(b.compare("eq", u, 1.0), x, value)
+
+
+def tanh(b: Builder, x: Value) -> Value:
+    """The hyperbolic tangent."""
+    size = b.absolute(x)
+    size = b.select(b.compare("lt", size, 22.0), size, 22.0)
+    e = expm1(b, size * 2.0)
+    value = b.intrinsic("copysign", e / (e + 2.0), x)
+    return _nan_as(b, x, value)
+
+
+def logistic(b: Builder, x: Value) -> Value:
+    """1 / (1 + e^-x)."""
+    return 1.0 / (exp(b, -x) + 1.0)
+
+
+def softplus(b: Builder, x: Value) -> Value:
+    """log(1 + e^x) without overflow."""
+    positive = b.select(b.compare("gt", x, 0.0), x, 0.0)
+    return _nan_as(b, x, positive + log1p(b, exp(b, -b.absolute(x))))
+
+
+def erf(b: Builder, x: Value) -> Value:
+    """The error function."""
+    if x.kind == F64:
+        return library(b, "erf", x)
+    size = b.absolute(x)
+    small = x * polynomial(b, x * x, _ERF_SMALL)
+    inside = b.select(b.compare("lt", size, 4.2), size, 4.2)
+    inside = b.select(b.compare("gt", inside, 1.0), inside, 1.0)
+    large = 1.0 - exp(b, -(inside * inside)) * polynomial(b, 1.0 / inside, _ERFC_LARGE)
+    large = b.intrinsic("copysign", large, x)
+    return _nan_as(b, x, b.select(b.compare("lt", size, 1.0), small, large))
+
+
+def library(b: Builder, name: str, *operands: Value) -> Value:
+    """A function of the C library, lane by lane."""
+    first = operands[0]
+    symbol = name + "f" if first.kind == F32 else name
+    types = ", ".join(first.kind for _ in operands)
+    b.declared[symbol] = f"{first.kind} @{symbol}({types})"
+    result: Value | None = None
+    for lane in range(first.lanes):
+        given = [b.extract(o, lane) if o.lanes > 1 else o for o in operands]
+        text = ", ".join(f"{g.kind} {g.text}" for g in given)
+        one = b.emit(f"call {first.kind} @{symbol}({text})", first.kind)
+        if first.lanes == 1:
+            return one
+        result = b.insert(Value(b, "poison", first.kind, first.lanes) if result is None else result, one, lane)
+    assert result is not None  # noqa: S101 - vectors have lanes
+    return result
