@@ -16,7 +16,7 @@ from rushlight.loops.kernel import Kernel, Plan
 from rushlight.loops.target import Target
 from rushlight.primitives.lowerings import load_all
 from rushlight.primitives.lowerings.copying import copy_into
-from rushlight.primitives.lowerings.elementwise import LOWERED
+from rushlight.primitives.lowerings.elementwise import LOWERED, may_raise
 
 
 class HostStep:
@@ -35,6 +35,8 @@ def lowered(equation: Equation) -> str:
     if any(isinstance(o, complex) for o in equation.operands):
         return "host"
     if primitive.name in LOWERED:
+        if may_raise(primitive.name, dtypes[0], equation.operands[-1]):
+            return "host"
         return "element"
     if primitive.name in REDUCTIONS:
         return "reduce" if equation.operands[0].size or primitive.name not in ("reduce_max", "reduce_min") else "host"

@@ -73,6 +73,7 @@ class Executable:
         self._input_count = len(assembly.inputs)
         self._addresses = np.zeros(self._status_slot + 1, np.int64)
         self._addresses[self._status_slot] = self._status.ctypes.data
+        self._slots, self._status_address = self._addresses.ctypes.data, self._status.ctypes.data
         self._held: list[Any] = [None] * self._status_slot
 
     # -- compiling ------------------------------------------------------------------------------------------
@@ -104,7 +105,7 @@ class Executable:
                 calls = [
                     (k.name, [_place(a) for a in k.arrays], k.items, k.work, k.checks) for k in segment.kernels
                 ]
-                segment.program = Program(self.library, calls, base, self._status_slot + 1, self._status_slot)
+                segment.program = Program(self.library, calls, base)
 
     # -- running --------------------------------------------------------------------------------------------
 
@@ -141,7 +142,7 @@ class Executable:
             slot += 1
         for segment in self.segments:
             if isinstance(segment, Segment):
-                if segment.program.run(addresses):
+                if segment.program.run(self._slots, self._status_address):
                     self._raise()
             else:
                 self._run_host(segment)

@@ -151,6 +151,8 @@ class Builder:
         self._buffers: dict[int, Value] = {}
         self._entry: list[str] = []
         self.buffers = buffers
+        #: The lanes that count, while a tail of a loop is written (None: all).
+        self.active: Value | None = None
         self.low, self.high = Value(self, "%low", I64), Value(self, "%high", I64)
 
     # -- names and text ------------------------------------------------------------------------------------

@@ -21,6 +21,9 @@ LOWERED: dict[str, Lowered] = {}
 #: Primitives whose lowering needs the divisor to be a number: an integer division by zero has to raise.
 CHECKED_DIVISORS = frozenset({"floor_divide", "remainder", "fmod"})
 
+#: Primitives that ops hand floating point numbers only.
+OF_FLOATS = frozenset({"reciprocal", "div", "power", "hypot", "copysign", "signbit", "logaddexp", "atan2"})
+
 
 def _wide(function: Lowered) -> Lowered:
     """16-bit floats through float32."""
@@ -137,8 +140,11 @@ def _sign(b: Builder, v: tuple[Value, ...], dtype: Any, result: Any) -> Value:
 _declare("sign", _sign)
 
 
-def _divisor_is_safe(v: tuple[Value, ...]) -> bool:
-    return True
+def may_raise(name: str, dtype: Any, divisor: Any) -> bool:
+    """Whether integers have to be looked at (or are no matter for a kernel): then the reference does it."""
+    if name in OF_FLOATS:
+        return bool(dtype.kind in "iub")
+    return name in CHECKED_DIVISORS and dtype.kind in "iub" and (not isinstance(divisor, int) or divisor in (0, -1))
 
 
 def _floor_divide(b: Builder, v: tuple[Value, ...], dtype: Any, result: Any) -> Value:

@@ -1,0 +1,63 @@
+"""`Program`: calls of kernels, laid out in tables that one native call works through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rushlight.compiler import driver
+from rushlight.compiler.pool import pool
+
+#: A call is shared by threads from this many nanoseconds on, in chunks of at least this many.
+SHARED_NS, CHUNK_NS = 4000.0, 2000.0
+#: Chunks of a call, at most: enough that a thread that is put aside holds up little.
+MOST_CHUNKS = 32
+
+
+class Program:
+    """Kernel calls with their arguments.
+
+    A call is (kernel, places, items, work, checks); a place is ("slot", number, byte offset) or ("arena", offset).
+    """
+
+    def __init__(
+        self, library: Any, calls: Sequence[tuple[str, Sequence[tuple[Any, ...]], int, float, bool]], arena: int
+    ) -> None:
+        self._library = library
+        total = sum(len(places) for _, places, *_ in calls)
+        self._arguments = np.zeros(max(total, 1), np.int64)
+        self._table = np.zeros((max(len(calls), 1), driver.CALL_WORDS), np.int64)
+        patches: list[tuple[int, int, int]] = []
+        base = self._arguments.ctypes.data
+        at = 0
+        for row, (name, places, items, work, checks) in zip(self._table, calls):
+            total_ns = items * work
+            serial = items < 2 or total_ns < SHARED_NS
+            chunk = max(1, -(-items // MOST_CHUNKS), int(CHUNK_NS / max(work, 0.01)))
+            chunk = min(chunk, max(1, -(-items // 2)))
+            flags = driver.SERIAL * serial + driver.CHECKS * checks
+            row[:] = (library.address(name), base + at * 8, items, chunk, flags)
+            for place in places:
+                if place[0] == "slot":
+                    patches.append((place[1], base + at * 8, place[2]))
+                else:
+                    self._arguments[at] = arena + place[1]
+                at += 1
+        self._patches = np.array(patches, np.int64).reshape(-1, 3)
+        self._count = len(calls)
+        self._fixed = (self._table.ctypes.data, self._count, self._patches.ctypes.data, len(patches))
+
+    def run(self, slots: int, status: int, clock: int | None = None) -> int:
+        """Makes the calls; `slots` and `status` are addresses. Not 0 if a check failed."""
+        running = pool()
+        table, count, patches, patched = self._fixed
+        result: int = running.run(running.context, table, count, patches, patched, slots, status, clock)
+        return result
+
+    def timed(self, slots: int, status: int) -> np.ndarray[Any, Any]:
+        """As `run`; gives the processor's clock after each call, and before the first."""
+        clock = np.zeros(self._count + 1, np.int64)
+        self.run(slots, status, clock.ctypes.data)
+        return clock
