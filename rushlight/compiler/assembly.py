@@ -44,6 +44,8 @@ def lowered(equation: Equation) -> str:
         return "copy"
     if primitive.name in ("reshape", "expand", "permute", "slice", "diagonal", "windows"):
         return "host"
+    if primitive.name in ("concatenate", "slice_update"):
+        return "heavy"
     return "heavy" if primitive.lowering is not None else "host"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from rushlight.loops.arrays import Array
 from rushlight.loops.builder import BYTES, FLOATS, I1, I64, Value
-from rushlight.loops.kernel import Kernel
+from rushlight.loops.kernel import Kernel, Plan
 from rushlight.loops.target import Target
 
 #: Elements that one work item should hold, so that claiming it costs little beside doing it.
@@ -136,3 +136,102 @@ def decompose(b: Kernel, item: Value, sizes: Sequence[int]) -> list[Value]:
             rest = b.binary("udiv", rest, b.const(n)) if n > 1 else rest
     index.reverse()
     return index
+
+
+def spread(
+    plan: Plan,
+    stem: str,
+    shape: Sequence[int],
+    axis: int,
+    lanes: int,
+    work: float,
+    body: Callable[..., None],
+    *,
+    flops: int = 0,
+    nbytes: int = 0,
+) -> Kernel:
+    """A kernel that calls `body(b, index, lanes, mask)` over a shape, lanes along `axis`.
+
+    `work` is nanoseconds for one vector. Items are rows along the axis, several of them where they are short.
+    """
+    order = [d for d in range(len(shape)) if d != axis and shape[d] != 1]
+    width = shape[axis] if shape else 1
+    vectors = -(-width // lanes)
+    block = 0
+    if vectors > 64 and not order:
+        block = lanes * 32
+    split = len(order)
+    inside = vectors
+    while split > 1 and inside * shape[order[split - 1]] <= 64:
+        split -= 1
+        inside *= shape[order[split]]
+    over, within = order[:split], order[split:]
+    items = 1
+    for d in over:
+        items *= shape[d]
+    blocks = -(-width // block) if block else 1
+    kernel = plan.kernel(stem, items * blocks, work * (min(inside, 32) if block else inside), flops=flops, nbytes=nbytes)
+
+    def item(i: Value) -> None:
+        index: list[Any] = [kernel.const(0)] * len(shape)
+        places = decompose(kernel, i, [*(shape[d] for d in over), blocks])
+        for d, place in zip(over, places[:-1], strict=True):
+            index[d] = place
+
+        def vector(x: Value, w: int, mask: Value | None) -> None:
+            if shape:
+                index[axis] = x
+            body(kernel, list(index), w, mask)
+
+        def nested(depth: int) -> None:
+            if depth < len(within):
+
+                def step(k: Value) -> None:
+                    index[within[depth]] = k
+                    nested(depth + 1)
+
+                kernel.loop(0, shape[within[depth]], step, label=f"d{within[depth]}")
+            elif block:
+                low = places[-1] * block
+                high = low + block
+                if width % block:
+                    high = kernel.intrinsic("smin", high, kernel.const(width))
+                along(kernel, low, high, lanes, vector)
+            else:
+                along(kernel, kernel.const(0), kernel.const(width), lanes, vector)
+
+        nested(0)
+
+    kernel.over_items(item)
+    return kernel
+
+
+def shared_axis(arrays: Sequence[Array], skip: Sequence[int] = ()) -> int | None:
+    """The longest dimension along which all arrays of one rank have stride 1 (or do not move)."""
+    best: int | None = None
+    for d in range(arrays[0].ndim):
+        if d in skip or arrays[0].shape[d] == 1:
+            continue
+        if all(a.strides[d] in (0, 1) for a in arrays) and any(a.strides[d] == 1 for a in arrays):
+            if best is None or arrays[0].shape[d] > arrays[0].shape[best]:
+                best = d
+    return best
+
+
+def transpose(b: Kernel, rows: Sequence[Value]) -> list[Value]:
+    """Vectors as rows of a square of lanes, turned into its columns: log2(lanes) rounds of exchanges."""
+    current = list(rows)
+    n = len(current)
+    step = n // 2
+    while step:
+        following: list[Value] = list(current)
+        for i in range(n):
+            if i // step % 2:
+                continue
+            x, y = current[i], current[i + step]
+            low = [j if j // step % 2 == 0 else n + j - step for j in range(n)]
+            high = [j + step if j // step % 2 == 0 else n + j for j in range(n)]
+            following[i], following[i + step] = b.shuffle(x, y, low), b.shuffle(x, y, high)
+        current = following
+        step //= 2
+    return current
