@@ -23,14 +23,26 @@ __version__ = "0.1.0"
 
 _ROOMS = frozenset(
     (
-        "autograd", "cli", "compiler", "datasets", "fft", "func", "linalg", "models", "nn", "optim", "random",
+        "autograd", "capture", "cli", "compiler", "datasets", "fft", "func", "linalg", "models", "nn", "optim", "random",
         "serialization", "special", "utils",
     )
 )  # fmt: skip
 
 
+#: Functions of the compiler's rooms: where they are.
+_LATE = {
+    "compile": "capture.api",
+    "set_num_threads": "capture.threads",
+    "get_num_threads": "capture.threads",
+    "set_flush_denormal": "capture.threads",
+}
+
+
 def __getattr__(name: str) -> Any:
     """Rooms, and functions of families that are not loaded yet: when they are first used."""
+    if name in _LATE:
+        found = globals()[name] = getattr(importlib.import_module("rushlight." + _LATE[name]), name)
+        return found
     if name in _ROOMS:
         return importlib.import_module("rushlight." + name)
     _root.late_function(name)
@@ -38,7 +50,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ROOMS, *_root.names.FUNCTIONS})
+    return sorted({*globals(), *_ROOMS, *_LATE, *_root.names.FUNCTIONS})
 
 
 _root.tie(globals())

@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -304,6 +305,8 @@ def _convert(this: Op, i: int, kind: int, value: Any) -> tuple[Any, bool]:
     if kind == 2 and isinstance(value, np.generic):
         return value.item(), False
     if kind == 2 and isinstance(value, ndarray) and this.operators:
+        return value, False
+    if kind == 2 and isinstance(value, Real):  # what stands for a number in a trace
         return value, False
     if kind == 3 and isinstance(value, Tensor):
         raise TypeError(

@@ -22,6 +22,7 @@ from rushlight.autograd.handles import RemovableHandle
 from rushlight.autograd.modes import state as modes
 from rushlight.ops.complex_numbers import view_as_real
 from rushlight.primitives.interpreter import slot
+from rushlight.primitives.structural import full
 from rushlight.tensor.tensor import Tensor, wrap
 
 
@@ -64,19 +65,23 @@ def check_betas(betas: tuple[float, float]) -> None:
 
 def zeros_like(param: Tensor) -> Tensor:
     """State of the parameter's shape, dtype and memory layout, all zeros."""
+    if slot.recorder is not None:
+        return wrap(full(0, shape=param._array.shape, dtype=param._array.dtype))
     return wrap(np.zeros_like(param._array))
 
 
 def new_step() -> Tensor:
     """A count of steps: a float32 scalar, as PyTorch's checkpoints hold it."""
+    if slot.recorder is not None:
+        return wrap(full(0, shape=(), dtype=np.dtype(np.float32)))
     return wrap(np.zeros((), np.float32))
 
 
 def count_step(state: dict[str, Any]) -> Any:
-    """Adds one to the count and gives it: as a number, or under a trace as the tensor itself."""
+    """Adds one to the count and gives it: as a number, or under a trace as a float64 tensor."""
     step = state["step"]
     step.add_(1)
-    return step if slot.recorder is not None else float(step._array)
+    return step.double() if slot.recorder is not None else float(step._array)
 
 
 def rate_of(group: dict[str, Any]) -> Any:

@@ -60,9 +60,9 @@ def _of_number(value: Any) -> np.dtype[Any]:
     if isinstance(value, int):
         return dtypes.INT64
     default = dtypes.get_default_dtype()
-    if isinstance(value, float):
-        return default.numpy
-    return default.to_complex().numpy
+    if isinstance(value, complex):
+        return default.to_complex().numpy
+    return default.numpy  # a float, or what stands for one in a trace
 
 
 def _kind(d: np.dtype[Any]) -> int:

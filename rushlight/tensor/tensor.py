@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rushlight.core import dtypes
+from rushlight.primitives.interpreter import slot
 from rushlight.tensor.device import CPU, device
 from rushlight.tensor.size import Size
 
@@ -344,7 +345,10 @@ class Tensor:
     @property
     def data(self) -> Tensor:
         """The same memory as a tensor that autograd knows nothing of, with a version counter of its own."""
-        return wrap(self._array)
+        other = wrap(self._array)
+        if slot.recorder is not None:
+            slot.recorder.viewed(other, self, ())  # type: ignore[attr-defined]
+        return other
 
     @data.setter
     def data(self, value: Tensor) -> None:
@@ -390,6 +394,8 @@ def alias(tensor: Tensor) -> Tensor:
     other._array = tensor._array
     other._version_counter = version_of(tensor)
     other._is_inference = tensor._is_inference
+    if slot.recorder is not None:
+        slot.recorder.viewed(other, tensor, ())  # type: ignore[attr-defined]
     return other
 
 

@@ -1,0 +1,1 @@
+"""The front half of compile: traces functions, finds the state they touch, writes results back. See README.md."""

@@ -1,0 +1,273 @@
+"""`rushlight.compile`: functions, modules and whole training steps as native programs."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rushlight.autograd.modes import state as modes
+from rushlight.capture.program import Program
+from rushlight.capture.recorder import Unsuitable
+from rushlight.capture.state import ALWAYS_NUMBERS, CONSTANTS, Scan
+from rushlight.core import dtypes
+from rushlight.nn.module import Module
+from rushlight.primitives.interpreter import slot
+from rushlight.tensor.tensor import Tensor
+
+_all: Any = None
+
+
+def _registry() -> Any:
+    global _all  # noqa: PLW0603 - made when first needed
+    if _all is None:
+        import weakref
+
+        _all = weakref.WeakSet()
+    return _all
+
+
+class Compiled:
+    """A function that runs as a native program, one for each kind of arguments and state."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self._programs: dict[Any, list[Program]] = {}  # by the kind of the arguments
+        self._by_key: dict[Any, list[Program]] = {}
+        self._dynamic = ALWAYS_NUMBERS
+        self._loose: set[tuple[int, Any]] = set()
+        self._lock = threading.RLock()
+        self._last: Scan | None = None
+        self._last_key: Any = None
+        self._eager_reason: str | None = None
+        self._stats: dict[str, Any] = {"compiles": 0, "calls": 0, "eager_calls": 0, "reasons": []}
+        self.graph: Any = None
+        _registry().add(self)
+
+    def __repr__(self) -> str:
+        return f"<compiled {getattr(self.function, '__qualname__', self.function)!s}>"
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """As a method: compiled for each object by itself."""
+        if instance is None:
+            return self
+        name = f"_compiled_{getattr(self.function, '__name__', 'method')}"
+        found = vars(instance).get(name)
+        if found is None:
+            found = Compiled(self.function.__get__(instance, owner))
+            object.__setattr__(instance, name, found)
+        return found
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
+        from copy import deepcopy
+
+        return Compiled(deepcopy(self.function, memo))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Compiled, (self.function,)
+
+    def stats(self) -> dict[str, Any]:
+        """How often it was compiled and why, and how often it was called; eagerly, and why."""
+        return {**self._stats, "reasons": list(self._stats["reasons"]), "kept_eager": self._eager_reason}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the program for these arguments; traces and compiles one where there is none."""
+        if slot.recorder is not None:
+            return self.function(*args, **kwargs)
+        stats = self._stats
+        stats["calls"] += 1
+        if self._eager_reason is not None:
+            stats["eager_calls"] += 1
+            return self.function(*args, **kwargs)
+        tensors: list[Tensor] = []
+        kind = _kind(args, kwargs, tensors)
+        with self._lock:
+            for program in self._programs.get(kind, ()):
+                if program.fits():
+                    return program(tensors)
+            return self._slow(kind, args, kwargs, tensors)
+
+    # -- where nothing fits at once ----------------------------------------------------------------------------
+
+    def _scan(self, args: Any, kwargs: Any) -> Scan:
+        return Scan(self.function, (args, kwargs), self._dynamic, self._loose)
+
+    def _slow(self, kind: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
+        scan = self._scan(args, kwargs)
+        if scan.optimizers and self._stats["calls"] == 1:
+            # An optimizer makes its state in its first step: traced now, the program would serve only once.
+            self._stats["eager_calls"] += 1
+            self._stats["reasons"].append("first call: the optimizer makes its state")
+            return self.function(*args, **kwargs)
+        if self._find_numbers(scan):
+            scan = self._scan(args, kwargs)
+        key = (kind, scan.hashed, modes.grad_enabled, modes.inference, dtypes.get_default_dtype().name)
+        for program in self._by_key.get(key, ()):
+            program.adopt(scan)
+            if program.fits():
+                return program(scan.arguments)
+        reason = self._reason(scan, key)
+        try:
+            program = Program(self.function, args, kwargs, scan, self._dynamic, lambda: self._scan(args, kwargs))
+        except Unsuitable as found:
+            scan.undo()
+            self._eager_reason = str(found)
+            warnings.warn(
+                f"{self!r} stays eager: {found}. See .stats().", RuntimeWarning, stacklevel=4
+            )
+            self._stats["eager_calls"] += 1
+            return self.function(*args, **kwargs)
+        except BaseException:
+            scan.undo()
+            raise
+        self._stats["compiles"] += 1
+        self._stats["reasons"].append(reason)
+        self._loose.update(program.loose)
+        self._by_key.setdefault(key, []).append(program)
+        programs = self._programs.setdefault(kind, [])
+        programs.insert(0, program)
+        self._last, self._last_key = scan, key
+        self.graph = program.graph
+        return program(scan.arguments)
+
+    def _find_numbers(self, scan: Scan) -> bool:
+        """A hyper-parameter that has changed since the last trace becomes one that may change at every call."""
+        if self._last is None:
+            return False
+        changed = set()
+        for path, value in scan.structure.items():
+            if ".param_groups[" in path and self._last.structure.get(path, value) != value:
+                name = path.split("]")[1].strip("['\"")
+                changed.add(name)
+        new = {
+            n for n in changed
+            if any(_is_number(g.get(n)) for g in scan.groups)
+        } - self._dynamic  # fmt: skip
+        self._dynamic |= new
+        return bool(new)
+
+    def _reason(self, scan: Scan, key: Any) -> str:
+        if self._last is None:
+            return "first trace"
+        if key[0] != self._last_key[0]:
+            return f"arguments {key[0]!r} instead of {self._last_key[0]!r}"
+        if key[2:] != self._last_key[2:]:
+            return f"grad mode, inference mode, default dtype: {key[2:]} instead of {self._last_key[2:]}"
+        for path, value in {**self._last.structure, **scan.structure}.items():
+            before, now = self._last.structure.get(path), scan.structure.get(path)
+            if before != now:
+                return f"{path}: {now} instead of {before}"
+            del value
+        return "a tensor of the state has another shape, dtype, requires_grad or grad"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, tuple) and bool(value) and all(isinstance(v, float) for v in value))
+
+
+def _kind(args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
+    """What a program depends on of the arguments; tensors are gathered on the way."""
+    parts = []
+    for value in args:
+        if isinstance(value, Tensor):
+            tensors.append(value)
+            array = value._array
+            parts.append((array.shape, array.dtype, value._requires_grad, value._grad is None))
+        else:
+            parts.append(_kind_of(value, tensors))
+    if kwargs:
+        parts.append(tuple((k, _kind_of(v, tensors)) for k, v in kwargs.items()))
+    return tuple(parts)
+
+
+def _kind_of(value: Any, tensors: list[Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        tensors.append(value)
+        array = value._array
+        return (array.shape, array.dtype, value._requires_grad, value._grad is None)
+    if isinstance(value, CONSTANTS):
+        return (type(value), repr(value))
+    if isinstance(value, (list, tuple)):
+        return (type(value), *(_kind_of(v, tensors) for v in value))
+    if type(value) is dict:
+        return (dict, *((k, _kind_of(v, tensors)) for k, v in value.items()))
+    if isinstance(value, np.ndarray):
+        return (np.ndarray, id(value))
+    return (type(value), id(value))
+
+
+def compile(  # noqa: A001 - torch's name
+    model: Any = None,
+    *,
+    fullgraph: bool = False,
+    dynamic: bool | None = None,
+    backend: Any = "native",
+    mode: str | None = None,
+    options: dict[str, Any] | None = None,
+    disable: bool = False,
+) -> Any:
+    """A function, module or training step as a native program.
+
+    The function is traced with the shapes and dtypes of its arguments; everything that it does to tensors, zero_grad,
+    backward and optimizer steps included, becomes one program. Another shape, dtype or mode, or a changed Python value,
+    is traced anew and kept beside. Of a module an object is given that is the module, with its forward compiled.
+    With `disable`, the function itself is returned. The other arguments are accepted for PyTorch's sake.
+
+    Raises RuntimeError, with the line, where the function needs a value that a trace does not have.
+
+    >>> import rushlight
+    >>> @rushlight.compile
+    ... def f(x):
+    ...     return (x * 2 + 1).relu()
+    >>> f(rushlight.tensor([-1.0, 1.0]))
+    tensor([0., 3.])
+    """
+    if model is None:
+        return functools.partial(
+            compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options, disable=disable
+        )
+    if not callable(model):
+        raise TypeError(f"compile takes a function or a module, not {type(model).__name__}")
+    if disable or isinstance(model, Compiled):
+        return model
+    if isinstance(model, Module):
+        return _compiled_module(model)
+    return Compiled(model)
+
+
+def _compiled_module(module: Module) -> Module:
+    """An object of the module's own class and state whose forward is compiled."""
+    kind = type(module)
+    compiled = Compiled(module.forward)
+
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return compiled(*args, **kwargs)
+
+    forward.__doc__ = kind.forward.__doc__
+    extended = type(f"Compiled{kind.__name__}", (kind,), {"forward": forward, "_compiled": compiled, "__module__": kind.__module__})
+    twin: Module = object.__new__(extended)
+    object.__setattr__(twin, "__dict__", vars(module))
+    return twin
+
+
+def compile_in_place(self: Module, *args: Any, **kwargs: Any) -> None:
+    """Compiles the module's forward; the module itself runs it from now on."""
+    if not isinstance(vars(self).get("forward"), Compiled):
+        object.__setattr__(self, "forward", Compiled(self.forward))
+
+
+def stats() -> dict[str, Any]:
+    """The counts of all compiled functions together."""
+    total: dict[str, Any] = {"compiles": 0, "calls": 0, "eager_calls": 0}
+    for each in _registry():
+        for name in total:
+            total[name] += each._stats[name]
+    return total
+
+
+compile.stats = stats  # type: ignore[attr-defined]
