@@ -125,6 +125,20 @@ class Trace:
         return result
 
 
+def is_spent(root: Any) -> bool:
+    """Whether a backward has freed something of the graph behind a node: nobody can go through it again."""
+    seen, stack = {root}, [root]
+    while stack:
+        node = stack.pop()
+        if node.released:
+            return True
+        for edge in node.edges:
+            if edge is not None and edge[0] not in seen:
+                seen.add(edge[0])
+                stack.append(edge[0])
+    return False
+
+
 class _Replayed:
     """Stands for a scheduler's `step` during a trace."""
 
@@ -271,7 +285,7 @@ class Program:
             for i, found in enumerate(self.scan.tensors):
                 if found.tensor is value and known is not None:
                     return _Same(i)
-            if node is not None and not node.released and modes.grad_enabled:
+            if node is not None and modes.grad_enabled and not is_spent(node):
                 self._outside.append((len(outputs), value))
             outputs.append(self._value(recorder, value))
             self._sinks.append(("result",))

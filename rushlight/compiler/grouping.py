@@ -276,7 +276,7 @@ class Grouping:
                     start = 1 if g.head is not None else 0
                     known = set(g.equations)
                     fresh = [e for e in equations if e not in known]
-                    g.equations[start:start] = fresh
+                    g.equations[start:] = _in_order([*fresh, *g.equations[start:]])
                     g.members.update(e.outputs[0] for e in fresh)
                     g.reads.discard(var)
                     for e in fresh:
@@ -322,3 +322,22 @@ class Grouping:
                     if operand is not var or equation is group.head:
                         return False
         return True
+
+
+def _in_order(equations: list[Equation]) -> list[Equation]:
+    """The equations, each after those whose results it reads."""
+    makers = {o: e for e in equations for o in e.outputs}
+    ordered: dict[Equation, None] = {}
+
+    def place(equation: Equation) -> None:
+        if equation in ordered:
+            return
+        for operand in equation.operands:
+            maker = makers.get(operand) if isinstance(operand, Var) else None
+            if maker is not None and maker is not equation:
+                place(maker)
+        ordered[equation] = None
+
+    for equation in equations:
+        place(equation)
+    return list(ordered)
