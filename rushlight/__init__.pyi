@@ -3,7 +3,9 @@ import builtins
 from collections.abc import Sequence
 from typing import Any
 from rushlight import autograd as autograd
+from rushlight import capture as capture
 from rushlight import cli as cli
+from rushlight import compiler as compiler
 from rushlight import datasets as datasets
 from rushlight import fft as fft
 from rushlight import linalg as linalg

@@ -73,7 +73,11 @@ class Compiled:
 
     def stats(self) -> dict[str, Any]:
         """How often it was compiled and why, and how often it was called; eagerly, and why."""
-        return {**self._stats, "reasons": list(self._stats["reasons"]), "kept_eager": self._eager_reason}
+        return {
+            **self._stats,
+            "reasons": list(self._stats["reasons"]),
+            "kept_eager": self._eager_reason,
+        }
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the program for these arguments; traces and compiles one where there is none."""
@@ -106,14 +110,22 @@ class Compiled:
             return self.function(*args, **kwargs)
         if self._find_numbers(scan):
             scan = self._scan(args, kwargs)
-        key = (kind, scan.hashed, modes.grad_enabled, modes.inference, dtypes.get_default_dtype().name)
+        key = (
+            kind,
+            scan.hashed,
+            modes.grad_enabled,
+            modes.inference,
+            dtypes.get_default_dtype().name,
+        )
         for program in self._by_key.get(key, ()):
             program.adopt(scan)
             if program.fits():
                 return program(scan.arguments)
         reason = self._reason(scan, key)
         try:
-            program = Program(self.function, args, kwargs, scan, self._dynamic, lambda: self._scan(args, kwargs))
+            program = Program(
+                self.function, args, kwargs, scan, self._dynamic, lambda: self._scan(args, kwargs)
+            )
         except Unsuitable as found:
             scan.undo()
             self._eager_reason = str(found)
@@ -167,7 +179,9 @@ class Compiled:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, float) or (isinstance(value, tuple) and bool(value) and all(isinstance(v, float) for v in value))
+    return isinstance(value, float) or (
+        isinstance(value, tuple) and bool(value) and all(isinstance(v, float) for v in value)
+    )
 
 
 def _kind(args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
@@ -201,7 +215,7 @@ def _kind_of(value: Any, tensors: list[Tensor]) -> Any:
     return (type(value), id(value))
 
 
-def compile(  # noqa: A001 - torch's name
+def compile(
     model: Any = None,
     *,
     fullgraph: bool = False,
@@ -229,7 +243,13 @@ def compile(  # noqa: A001 - torch's name
     """
     if model is None:
         return functools.partial(
-            compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options, disable=disable
+            compile,
+            fullgraph=fullgraph,
+            dynamic=dynamic,
+            backend=backend,
+            mode=mode,
+            options=options,
+            disable=disable,
         )
     if not callable(model):
         raise TypeError(f"compile takes a function or a module, not {type(model).__name__}")
@@ -249,7 +269,11 @@ def _compiled_module(module: Module) -> Module:
         return compiled(*args, **kwargs)
 
     forward.__doc__ = kind.forward.__doc__
-    extended = type(f"Compiled{kind.__name__}", (kind,), {"forward": forward, "_compiled": compiled, "__module__": kind.__module__})
+    extended = type(
+        f"Compiled{kind.__name__}",
+        (kind,),
+        {"forward": forward, "_compiled": compiled, "__module__": kind.__module__},
+    )
     twin: Module = object.__new__(extended)
     object.__setattr__(twin, "__dict__", vars(module))
     return twin

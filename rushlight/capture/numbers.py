@@ -8,7 +8,14 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-_COMPARISONS = {"lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "eq": operator.eq, "ne": operator.ne}
+_COMPARISONS = {
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "eq": operator.eq,
+    "ne": operator.ne,
+}
 _ARITHMETIC = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "truediv": operator.truediv, "pow": operator.pow,
     "floordiv": operator.floordiv, "mod": operator.mod,
@@ -32,7 +39,9 @@ class Number:
 
     def _pin(self) -> float:
         value, read = self.value, self.read
-        self.trace.guard(self.phase, lambda: read() == value or (read() != read() and value != value))
+        self.trace.guard(
+            self.phase, lambda: read() == value or (read() != read() and value != value)
+        )
         return value
 
     def __float__(self) -> float:
@@ -103,8 +112,12 @@ def _computed(function: Callable[[Any, Any], Any], reverse: bool) -> Any:
         there = other.value if isinstance(other, Number) else other
         phase = max(self.phase, other.phase) if isinstance(other, Number) else self.phase
         if reverse:
-            return Number(function(there, self.value), lambda: function(theirs(), mine()), self.trace, phase)
-        return Number(function(self.value, there), lambda: function(mine(), theirs()), self.trace, phase)
+            return Number(
+                function(there, self.value), lambda: function(theirs(), mine()), self.trace, phase
+            )
+        return Number(
+            function(self.value, there), lambda: function(mine(), theirs()), self.trace, phase
+        )
 
     return compute
 

@@ -35,7 +35,9 @@ class Trace:
         self._numbers: list[tuple[dict[str, Any], str, Any]] = []
         self.cells: list[tuple[Cell, int]] = []
 
-    def run(self, function: Callable[..., Any], args: Any, kwargs: Any, finish: Callable[[Any], None]) -> None:
+    def run(
+        self, function: Callable[..., Any], args: Any, kwargs: Any, finish: Callable[[Any], None]
+    ) -> None:
         """Calls the function on abstract tensors, and `finish` with its result, still inside the trace."""
         tensors = [f.tensor for f in self.scan.tensors]
         with recording(self.recorder):
@@ -102,7 +104,9 @@ class Trace:
                 if isinstance(value, float) or (key in ("lr",) and type(value) is int):
                     self._numbers.append((group, key, value))
                     group[key] = Number(value, lambda g=group, k=key: g[k], recorder, phase)  # type: ignore[misc]
-                elif isinstance(value, tuple) and value and all(isinstance(v, float) for v in value):
+                elif (
+                    isinstance(value, tuple) and value and all(isinstance(v, float) for v in value)
+                ):
                     self._numbers.append((group, key, value))
                     group[key] = tuple(
                         Number(v, lambda g=group, k=key, i=i: g[k][i], recorder, phase)  # type: ignore[misc]
@@ -155,13 +159,23 @@ class _Replayed:
 class Program:
     """A compiled call: where its inputs come from, and where its results go."""
 
-    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, scan: Scan, dynamic: frozenset[str], rescan: Callable[[], Scan]) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+        scan: Scan,
+        dynamic: frozenset[str],
+        rescan: Callable[[], Scan],
+    ) -> None:
         self.scan = scan
         self.grad_mode = modes.grad_enabled
         self._cleared: list[int] = []
         self._sinks: list[tuple[Any, ...]] = []
         self.loose: list[tuple[int, Any]] = []
-        self._outside: list[tuple[int, Tensor]] = []  # outputs through which gradients flow on, outside
+        self._outside: list[
+            tuple[int, Tensor]
+        ] = []  # outputs through which gradients flow on, outside
         trace = Trace(scan, dynamic)
         recorder = trace.recorder
         flags = [(f.tensor._requires_grad, f.tensor._grad_fn) for f in scan.tensors]
@@ -183,7 +197,9 @@ class Program:
         if after.structure != scan.structure:
             paths = {**scan.structure, **after.structure}
             changed = [p for p in paths if scan.structure.get(p) != after.structure.get(p)]
-            raise Unsuitable(f"it changes {changed[0]}, which is no tensor: a program could not repeat that")
+            raise Unsuitable(
+                f"it changes {changed[0]}, which is no tensor: a program could not repeat that"
+            )
         if self.vjp is None:
             self.graph = recorder.graph(outputs)
         else:
@@ -196,22 +212,34 @@ class Program:
 
     # -- results -------------------------------------------------------------------------------------------
 
-    def _collect(self, trace: Trace, scan: Scan, outputs: list[Abstract], flags: list[Any]) -> list[tuple[int, int]]:
+    def _collect(
+        self, trace: Trace, scan: Scan, outputs: list[Abstract], flags: list[Any]
+    ) -> list[tuple[int, int]]:
         """Notes all state that the trace has changed as outputs; gives those that are written in place."""
         recorder = trace.recorder
         writable: list[tuple[int, int]] = []
-        number_of = {("tensor", s[1]): i for i, s in enumerate(recorder.sources) if s[0] == "tensor"}
+        number_of = {
+            ("tensor", s[1]): i for i, s in enumerate(recorder.sources) if s[0] == "tensor"
+        }
         ranges = []
         for cell, number in trace.cells:
             array = trace._arrays[number]
             start = array.__array_interface__["data"][0]
-            reach = sum((n - 1) * abs(s) for n, s in zip(array.shape, array.strides, strict=True)) if array.size else -1
-            ranges.append((start, start + max(reach, -1) + array.itemsize * (array.size > 0), cell, number))
+            reach = (
+                sum((n - 1) * abs(s) for n, s in zip(array.shape, array.strides, strict=True))
+                if array.size
+                else -1
+            )
+            ranges.append(
+                (start, start + max(reach, -1) + array.itemsize * (array.size > 0), cell, number)
+            )
             if not cell.written or cell.value is cell.initial:
                 continue
             if not array.flags.writeable:
-                raise RuntimeError("a tensor is written whose memory is read-only: clone() it first")
-            if 0 in array.strides and array.size > 1 or not array.flags.c_contiguous:
+                raise RuntimeError(
+                    "a tensor is written whose memory is read-only: clone() it first"
+                )
+            if (0 in array.strides and array.size > 1) or not array.flags.c_contiguous:
                 raise Unsuitable("a tensor with gaps or repetitions in its memory is written")
             writable.append((len(outputs), number_of["tensor", number]))
             outputs.append(cell.value)
@@ -298,7 +326,9 @@ class Program:
         if isinstance(value, dict):
             keys = list(value)
             inside = [self._flatten(v, recorder, outputs) for v in value.values()]
-            return _Build(lambda items, kind=type(value): kind(zip(keys, items, strict=True)), inside)
+            return _Build(
+                lambda items, kind=type(value): kind(zip(keys, items, strict=True)), inside
+            )
         if isinstance(value, Number):
             read = value.read
             return _Read(read)
@@ -318,19 +348,27 @@ class Program:
     def _bind(self, recorder: Recorder) -> None:
         scan = self.scan
         self._recorder = recorder
-        used = {s[1] for s in recorder.sources if s[0] == "tensor"} | {s[1] for s in self._sinks if s[0] in ("write", "grad")}
+        used = {s[1] for s in recorder.sources if s[0] == "tensor"} | {
+            s[1] for s in self._sinks if s[0] in ("write", "grad")
+        }
         used |= set(self._cleared)
         if self.vjp is not None:
             used |= set(self.vjp.wanted) | set(self.vjp.saved_tensors)
         read = {s[1] for s in recorder.sources if s[0] == "tensor"}
         self._locators = [f.locator for f in scan.tensors]
-        self._read_grads = {f.locator[1] for i, f in enumerate(scan.tensors) if i in read and f.locator[0] == "grad"}
-        self._tensors: list[Any] = [f.tensor if f.locator[0] == "fixed" else None for f in scan.tensors]
+        self._read_grads = {
+            f.locator[1] for i, f in enumerate(scan.tensors) if i in read and f.locator[0] == "grad"
+        }
+        self._tensors: list[Any] = [
+            f.tensor if f.locator[0] == "fixed" else None for f in scan.tensors
+        ]
         needed = set(used)
         for i in sorted(used, reverse=True):
             if self._locators[i][0] == "grad":
                 needed.add(self._locators[i][1])
-        self._moving = [(i, self._locators[i]) for i in sorted(needed) if self._locators[i][0] != "fixed"]
+        self._moving = [
+            (i, self._locators[i]) for i in sorted(needed) if self._locators[i][0] != "fixed"
+        ]
         self._arrays: list[Any] = [None] * len(recorder.sources)
         self._from_tensors: list[tuple[int, int]] = []
         self._from_numbers: list[tuple[int, Any, int]] = []
@@ -346,7 +384,13 @@ class Program:
             else:
                 self._draws.append((i, *source[1:]))
         self._checks = [
-            (f.tensor, f.tensor._requires_grad, f.tensor._grad is None, f.tensor._array.shape, f.tensor._array.dtype)
+            (
+                f.tensor,
+                f.tensor._requires_grad,
+                f.tensor._grad is None,
+                f.tensor._array.shape,
+                f.tensor._array.dtype,
+            )
             for f in scan.tensors
             if f.locator[0] == "fixed"
         ]
@@ -358,7 +402,12 @@ class Program:
             return False
         for tensor, flag, none, shape, dtype in self._checks:
             array = tensor._array
-            if tensor._requires_grad is not flag or (tensor._grad is None) is not none or array.shape != shape or array.dtype != dtype:
+            if (
+                tensor._requires_grad is not flag
+                or (tensor._grad is None) is not none
+                or array.shape != shape
+                or array.dtype != dtype
+            ):
                 return False
         return all(watch.same() for watch in self.scan.watches) and self.guarded()
 
@@ -483,4 +532,3 @@ class _Constant:
 
     def build(self, results: list[Any], tensors: list[Any]) -> Any:
         return self.value
-

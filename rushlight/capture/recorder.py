@@ -20,7 +20,7 @@ from rushlight.primitives.primitive import Aval
 from rushlight.primitives.views import show, update
 
 
-class Unsuitable(Exception):  # noqa: N818 - not an error: the function stays eager
+class Unsuitable(Exception):
     """The function does something that no program of arrays can repeat; it is run as it is."""
 
 
@@ -44,7 +44,9 @@ class Recorder:
         #: ("draw", stream, generator, arguments).
         self.sources: list[tuple[Any, ...]] = []
         self.equations: list[Equation] = []
-        self.cells: dict[int, tuple[Cell, Any, Any]] = {}  # by id of a tensor: cell, steps, the tensor
+        self.cells: dict[
+            int, tuple[Cell, Any, Any]
+        ] = {}  # by id of a tensor: cell, steps, the tensor
         self._arrays: dict[int, tuple[Any, Abstract]] = {}
         self._numbers: dict[int, tuple[Number, Var]] = {}
         self._kept: list[Any] = []
@@ -55,7 +57,9 @@ class Recorder:
 
     # -- inputs --------------------------------------------------------------------------------------------
 
-    def input(self, shape: tuple[int, ...], dtype: Any, source: tuple[Any, ...], name: str = "") -> Abstract:
+    def input(
+        self, shape: tuple[int, ...], dtype: Any, source: tuple[Any, ...], name: str = ""
+    ) -> Abstract:
         """A new input of the graph."""
         var = Var(Aval(tuple(shape), dtype), name=name)
         self.inputs.append(var)
@@ -78,17 +82,33 @@ class Recorder:
     def _number(self, number: Number, dtype: Any) -> Var:
         found = self._numbers.get(id(number))
         if found is None:
-            value = self.input((), np.dtype(np.float64), ("number", number.phase, number.read, number.value), "number")
+            value = self.input(
+                (),
+                np.dtype(np.float64),
+                ("number", number.phase, number.read, number.value),
+                "number",
+            )
             found = self._numbers[id(number)] = (number, value.var)
         if dtype == np.float64:
             return found[1]
-        return self._equation(structural.cast.primitive, (found[1],), {"dtype": dtype}, (Aval((), dtype),)).outputs[0]
+        return self._equation(
+            structural.cast.primitive, (found[1],), {"dtype": dtype}, (Aval((), dtype),)
+        ).outputs[0]
 
     # -- calls ---------------------------------------------------------------------------------------------
 
-    def _equation(self, primitive: Any, operands: Any, params: dict[str, Any], avals: Any) -> Equation:
+    def _equation(
+        self, primitive: Any, operands: Any, params: dict[str, Any], avals: Any
+    ) -> Equation:
         site = user_site(2)
-        equation = Equation(primitive, operands, params, avals, self._scope(), "" if site is None else describe(site))
+        equation = Equation(
+            primitive,
+            operands,
+            params,
+            avals,
+            self._scope(),
+            "" if site is None else describe(site),
+        )
         self.equations.append(equation)
         return equation
 
@@ -113,7 +133,9 @@ class Recorder:
             if isinstance(operand, Abstract):
                 given.append(operand.var)
             elif isinstance(operand, Number):
-                given.append(self._number(operand, self._beside(primitive, operands, params, avals)))
+                given.append(
+                    self._number(operand, self._beside(primitive, operands, params, avals))
+                )
             elif isinstance(operand, (np.ndarray, np.generic)):
                 given.append(self.constant(operand).var)
             else:
@@ -123,7 +145,9 @@ class Recorder:
         return results if isinstance(promised, tuple) else results[0]
 
     @staticmethod
-    def _beside(primitive: Any, operands: tuple[Any, ...], params: dict[str, Any], avals: Any) -> Any:
+    def _beside(
+        primitive: Any, operands: tuple[Any, ...], params: dict[str, Any], avals: Any
+    ) -> Any:
         """The dtype that a number takes beside these operands."""
         arrays = [o for o in operands if hasattr(o, "dtype") and not isinstance(o, Number)]
         if primitive.name == "select":
@@ -133,11 +157,15 @@ class Recorder:
     def draw(self, stream: Any, generator: Any, arguments: tuple[Any, ...]) -> Any:
         """Random numbers: drawn by the same function before every call of the program, in the same order."""
         if any(isinstance(a, (Abstract, Number)) for a in arguments):
-            raise Unsuitable(f"random numbers whose distribution is computed ({stream.__name__}) at {describe(user_site(1))}")
+            raise Unsuitable(
+                f"random numbers whose distribution is computed ({stream.__name__}) at {describe(user_site(1))}"
+            )
         state_before = generator.get_state()
         sample = stream(generator, *arguments)
         generator.set_state(state_before)
-        return self.input(sample.shape, sample.dtype, ("draw", stream, generator, arguments), stream.__name__)
+        return self.input(
+            sample.shape, sample.dtype, ("draw", stream, generator, arguments), stream.__name__
+        )
 
     # -- memory --------------------------------------------------------------------------------------------
 

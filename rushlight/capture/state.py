@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.core.dtypes import dtype as Dtype  # noqa: N812
+from rushlight.core.dtypes import dtype as Dtype
 from rushlight.core.sites import is_own
 from rushlight.nn.module import Module
 from rushlight.optim.lr_scheduler.base import LRScheduler
@@ -26,7 +26,21 @@ from rushlight.optim.optimizer import Optimizer
 from rushlight.random.generator import Generator
 from rushlight.tensor.tensor import Tensor
 
-CONSTANTS = (int, float, complex, str, bytes, bool, type(None), Dtype, range, slice, type(Ellipsis), np.dtype, np.generic)
+CONSTANTS = (
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    bool,
+    type(None),
+    Dtype,
+    range,
+    slice,
+    type(Ellipsis),
+    np.dtype,
+    np.generic,
+)
 _LIBRARIES = tuple(sysconfig.get_paths()[k] for k in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 #: Hyper-parameters that may change at every call of a program without a new trace.
@@ -52,7 +66,9 @@ class Watch:
 
     __slots__ = ("before", "container", "keys", "size", "values")
 
-    def __init__(self, container: Any, keys: tuple[Any, ...] | None, values: tuple[Any, ...], size: int) -> None:
+    def __init__(
+        self, container: Any, keys: tuple[Any, ...] | None, values: tuple[Any, ...], size: int
+    ) -> None:
         self.container, self.keys, self.values, self.size = container, keys, values, size
         #: All that it held, until it is known that nothing has to be undone.
         self.before: Any = dict(container) if isinstance(container, dict) else None
@@ -74,7 +90,11 @@ class Watch:
         if self.keys is None:
             self.keys, self.values = tuple(range(0)), ()
             return
-        pairs = [(k, v) for k, v in zip(self.keys, self.values, strict=True) if k is not key and (not isinstance(key, (str, int)) or k != key)]
+        pairs = [
+            (k, v)
+            for k, v in zip(self.keys, self.values, strict=True)
+            if k is not key and (not isinstance(key, (str, int)) or k != key)
+        ]
         self.keys, self.values = tuple(k for k, _ in pairs), tuple(v for _, v in pairs)
 
     def same(self) -> bool:
@@ -103,7 +123,13 @@ class Found:
 class Scan:
     """One walk. `dynamic` names the group entries that are numbers; `loose` the slots whose tensors come and go."""
 
-    def __init__(self, function: Any, arguments: tuple[Any, dict[str, Any]], dynamic: frozenset[str], loose: set[tuple[int, Any]]) -> None:
+    def __init__(
+        self,
+        function: Any,
+        arguments: tuple[Any, dict[str, Any]],
+        dynamic: frozenset[str],
+        loose: set[tuple[int, Any]],
+    ) -> None:
         self.tensors: list[Found] = []
         self.key: list[Any] = []
         self.structure: dict[str, Any] = {}
@@ -201,7 +227,15 @@ class Scan:
             self.key.append(len(value))
             self.structure[path] = len(value)
         elif isinstance(value, functools.partial):
-            self._push(iter([(value.func, path, None), (value.args, path, None), (value.keywords, path, None)]))
+            self._push(
+                iter(
+                    [
+                        (value.func, path, None),
+                        (value.args, path, None),
+                        (value.keywords, path, None),
+                    ]
+                )
+            )
         elif isinstance(value, types.MethodType):
             self._push(iter([(value.__func__, path, None), (value.__self__, path, None)]))
         elif isinstance(value, types.FunctionType):
@@ -209,7 +243,9 @@ class Scan:
                 self._function(value, path)
             else:
                 self.key.append(id(value))
-        elif isinstance(value, (type, types.ModuleType, types.BuiltinFunctionType, Generator, np.ndarray)):
+        elif isinstance(
+            value, (type, types.ModuleType, types.BuiltinFunctionType, Generator, np.ndarray)
+        ):
             self.key.append(id(value))
         elif hasattr(value, "__dict__") and _is_user_class(type(value)):
             self._attributes(value, path)
@@ -237,20 +273,33 @@ class Scan:
         if grad is not None:
             self._tensor(grad, ("grad", len(self.tensors) - 1), path + ".grad")
 
-    def _dict(self, value: dict[Any, Any], path: str, container: Any, dynamic: frozenset[str] = frozenset()) -> None:
+    def _dict(
+        self,
+        value: dict[Any, Any],
+        path: str,
+        container: Any,
+        dynamic: frozenset[str] = frozenset(),
+    ) -> None:
         keys, values = [], []
         self.structure[path] = tuple(k if isinstance(k, (str, int)) else "key" for k in value)
-        self.key.append(tuple(k if isinstance(k, CONSTANTS) else self._number.get(id(k), "key") for k in value))
+        self.key.append(
+            tuple(k if isinstance(k, CONSTANTS) else self._number.get(id(k), "key") for k in value)
+        )
         for k, item in value.items():
             if k in dynamic if isinstance(k, str) else False:
                 continue
-            if not isinstance(item, Tensor) or (id(container), k if isinstance(k, CONSTANTS) else id(k)) not in self._loose:
+            if (
+                not isinstance(item, Tensor)
+                or (id(container), k if isinstance(k, CONSTANTS) else id(k)) not in self._loose
+            ):
                 keys.append(k)
                 values.append(item)
         self.watches.append(Watch(container, tuple(keys), tuple(values), len(value)))
         self._push(self._entries(value, path, container, dynamic))
 
-    def _entries(self, value: dict[Any, Any], path: str, container: Any, dynamic: frozenset[str]) -> Iterator[tuple[Any, str, Any]]:
+    def _entries(
+        self, value: dict[Any, Any], path: str, container: Any, dynamic: frozenset[str]
+    ) -> Iterator[tuple[Any, str, Any]]:
         for k, item in value.items():
             if isinstance(k, str) and k in dynamic:
                 continue
@@ -286,7 +335,9 @@ class Scan:
     def _optimizer(self, value: Optimizer, path: str) -> None:
         self.optimizers.append(value)
         hooks = {k: v for k, v in vars(value).items() if k.startswith("_optimizer_")}
-        self.watches.append(Watch(value.param_groups, None, tuple(value.param_groups), len(value.param_groups)))
+        self.watches.append(
+            Watch(value.param_groups, None, tuple(value.param_groups), len(value.param_groups))
+        )
         for i, group in enumerate(value.param_groups):
             self.groups.append(group)
             self._dict(group, f"{path}.param_groups[{i}]", group, self._dynamic)
@@ -342,7 +393,13 @@ class Globals(Watch):
     __slots__ = ()
 
     def __init__(self, container: Any, keys: tuple[Any, ...], values: tuple[Any, ...]) -> None:
-        self.container, self.keys, self.values, self.size, self.before = container, keys, values, 0, None
+        self.container, self.keys, self.values, self.size, self.before = (
+            container,
+            keys,
+            values,
+            0,
+            None,
+        )
 
     def same(self) -> bool:
         """Whether the names still mean the same objects."""
@@ -359,4 +416,3 @@ def _names(code: types.CodeType) -> list[str]:
         if isinstance(constant, types.CodeType):
             names += _names(constant)
     return names
-

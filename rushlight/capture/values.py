@@ -62,7 +62,9 @@ class Abstract:
         return self.shape[0]
 
     def __bool__(self) -> bool:
-        raise refuse("It decides which way the program goes (an `if`, `while`, `and` or assert on a tensor).")
+        raise refuse(
+            "It decides which way the program goes (an `if`, `while`, `and` or assert on a tensor)."
+        )
 
     def __float__(self) -> float:
         raise refuse("It is turned into a Python number (float(), .item()).")

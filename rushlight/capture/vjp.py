@@ -21,7 +21,13 @@ from rushlight.tensor.tensor import Tensor, wrap
 class Vjp:
     """The forward graph with what it must keep, and the graph from gradients of results to gradients of the state."""
 
-    def __init__(self, recorder: Recorder, scan: Scan, outside: Sequence[tuple[int, Tensor]], outputs: list[Abstract]) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        scan: Scan,
+        outside: Sequence[tuple[int, Tensor]],
+        outputs: list[Abstract],
+    ) -> None:
         border = len(recorder.equations)
         count = len(recorder.inputs)
         roots = []
@@ -32,15 +38,21 @@ class Vjp:
             seed = recorder.input(tensor._array.shape, tensor._array.dtype, ("seed",), "gradient")
             self.seeds.append(seed.var)
             roots.append((edge[0], edge[1], seed))
-        leaves = [(i, edge_of(f.tensor)) for i, f in enumerate(scan.tensors) if f.tensor._requires_grad]
-        grads = engine.run(roots, retain_graph=False, create_graph=False, wanted=[e for _, e in leaves])
+        leaves = [
+            (i, edge_of(f.tensor)) for i, f in enumerate(scan.tensors) if f.tensor._requires_grad
+        ]
+        grads = engine.run(
+            roots, retain_graph=False, create_graph=False, wanted=[e for _, e in leaves]
+        )
         self.wanted: list[int] = []
         results: list[Var] = []
         for (i, _), grad in zip(leaves, grads, strict=True):
             if grad is not None:
                 self.wanted.append(i)
                 array = grad._array
-                results.append((array if isinstance(array, Abstract) else recorder.constant(array)).var)
+                results.append(
+                    (array if isinstance(array, Abstract) else recorder.constant(array)).var
+                )
         backward = recorder.equations[border:]
         forward = recorder.equations[:border]
         made = {o for e in backward for o in e.outputs} | set(self.seeds)
@@ -53,8 +65,12 @@ class Vjp:
         kept = [v for v in needed if v not in inputs]
         self.first_kept = len(outputs)
         late = recorder.inputs[count:]  # seeds, and constants of the backward
-        self._late = [s[1] for v, s in zip(late, recorder.sources[count:], strict=True) if s[0] == "array"]
-        constants = [v for v, s in zip(late, recorder.sources[count:], strict=True) if s[0] == "array"]
+        self._late = [
+            s[1] for v, s in zip(late, recorder.sources[count:], strict=True) if s[0] == "array"
+        ]
+        constants = [
+            v for v, s in zip(late, recorder.sources[count:], strict=True) if s[0] == "array"
+        ]
         del recorder.inputs[count:], recorder.sources[count:]
         recorder.equations[border:] = []
         self.kept_inputs = [(v, i) for v, i in self.kept_inputs if i < count]
@@ -64,15 +80,26 @@ class Vjp:
         self._executable: Any = None
         #: Tensors of the state whose memory the backward reads again: they must not be written before it.
         self.saved_tensors = [
-            recorder.sources[i][1] for _, i in self.kept_inputs if recorder.sources[i][0] == "tensor"
+            recorder.sources[i][1]
+            for _, i in self.kept_inputs
+            if recorder.sources[i][0] == "tensor"
         ]
 
-    def attach(self, results: list[Any], arrays: list[Any], tensors: list[Any], outside: Sequence[tuple[int, Tensor]]) -> list[Any]:
+    def attach(
+        self,
+        results: list[Any],
+        arrays: list[Any],
+        tensors: list[Any],
+        outside: Sequence[tuple[int, Tensor]],
+    ) -> list[Any]:
         """The results as tensors that belong to a node which runs the backward graph."""
         saved = [arrays[i] for _, i in self.kept_inputs] + results[self.first_kept :]
         node = CompiledBackward(tuple(edge_of(tensors[i]) for i in self.wanted))
         node.vjp, node.saved = self, saved
-        node.versions = [(tensors[i], version_of(tensors[i]), version_of(tensors[i]).count) for i in self.saved_tensors]
+        node.versions = [
+            (tensors[i], version_of(tensors[i]), version_of(tensors[i]).count)
+            for i in self.saved_tensors
+        ]
         node.outputs = tuple((results[n].shape, results[n].dtype) for n, _ in outside)
         wrapped = list(results)
         for place, (n, _) in enumerate(outside):
@@ -107,7 +134,11 @@ class CompiledBackward(Node):
             )
         for tensor, version, count in self.versions:
             if version.count != count:
-                raise RuntimeError(overwritten(self, "an input of a compiled function", tensor._array, version, count))
+                raise RuntimeError(
+                    overwritten(
+                        self, "an input of a compiled function", tensor._array, version, count
+                    )
+                )
         full = [
             np.zeros(shape, dtype) if g is None else np.asarray(g, dtype)
             for g, (shape, dtype) in zip(grads, self.outputs, strict=True)

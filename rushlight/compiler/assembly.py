@@ -22,7 +22,9 @@ from rushlight.primitives.lowerings.elementwise import LOWERED, may_raise
 class HostStep:
     """An equation that runs by its reference, between native kernels."""
 
-    def __init__(self, equation: Equation, operands: Sequence[Any], results: Sequence[Array]) -> None:
+    def __init__(
+        self, equation: Equation, operands: Sequence[Any], results: Sequence[Array]
+    ) -> None:
         self.equation, self.operands, self.results = equation, tuple(operands), tuple(results)
 
 
@@ -39,7 +41,11 @@ def lowered(equation: Equation) -> str:
             return "host"
         return "element"
     if primitive.name in REDUCTIONS:
-        return "reduce" if equation.operands[0].size or primitive.name not in ("reduce_max", "reduce_min") else "host"
+        return (
+            "reduce"
+            if equation.operands[0].size or primitive.name not in ("reduce_max", "reduce_min")
+            else "host"
+        )
     if primitive.name in ("full", "copy", "contiguous_copy"):
         return "copy"
     if primitive.name in ("reshape", "expand", "permute", "slice", "diagonal", "windows"):
@@ -60,7 +66,12 @@ class FusedSink(Sink):
         self.looks = assembly.leaves(group, group.equations[1:], group.shape)
 
     def store(
-        self, b: Kernel, index: Sequence[Any], value: Value, axis: int | None = None, mask: Value | None = None
+        self,
+        b: Kernel,
+        index: Sequence[Any],
+        value: Value,
+        axis: int | None = None,
+        mask: Value | None = None,
     ) -> None:
         """Applies the equations to a final value of the heavy primitive."""
         group = self.group
@@ -69,7 +80,9 @@ class FusedSink(Sink):
         along = 0 if axis is None else axis
         point = Point(self, b, index, along, lanes, mask)  # type: ignore[arg-type]
         kind = KINDS[head.dtype.name]
-        point.values[head] = value if value.kind == kind else b.convert(value, kind, head.dtype.kind != "u")
+        point.values[head] = (
+            value if value.kind == kind else b.convert(value, kind, head.dtype.kind != "u")
+        )
         b.active = mask
         for equation in group.equations[1:]:
             dtype = operand_dtype(equation)
@@ -98,7 +111,9 @@ class FusedSink(Sink):
 class Assembly:
     """The steps of a program (kernels and host steps) with the arrays they work on."""
 
-    def __init__(self, graph: Graph, target: Target, writable: Sequence[tuple[int, int]] = ()) -> None:
+    def __init__(
+        self, graph: Graph, target: Target, writable: Sequence[tuple[int, int]] = ()
+    ) -> None:
         load_all()
         self.graph, self.target = graph, target
         self.grouping = Grouping(graph, lowered)
@@ -112,7 +127,11 @@ class Assembly:
         self._wholes: dict[Var, Array] = {}
         self.scopes: dict[int, Equation | None] = {}
         for i, var in enumerate(graph.inputs):
-            array = Array(Memory(_bytes(var), f"input {i}"), var.dtype, var.shape) if var.dtype.name in KINDS else None
+            array = (
+                Array(Memory(_bytes(var), f"input {i}"), var.dtype, var.shape)
+                if var.dtype.name in KINDS
+                else None
+            )
             if array is None:
                 array = _opaque(var, f"input {i}")
             self.inputs.append(array)
@@ -185,7 +204,11 @@ class Assembly:
                 direct = source not in returned and self._may_overwrite(var, source)
             else:
                 memory = Memory(_bytes(var), f"output {number}")
-                array = Array(memory, var.dtype, var.shape) if var.dtype.name in KINDS else _opaque(var, f"output {number}")
+                array = (
+                    Array(memory, var.dtype, var.shape)
+                    if var.dtype.name in KINDS
+                    else _opaque(var, f"output {number}")
+                )
                 direct = True
             self.outputs.append(array)
             if direct and var in self.grouping.group_of and var not in self.claimed:
@@ -205,7 +228,11 @@ class Assembly:
         for equation in group.equations:
             for operand in equation.operands:
                 if isinstance(operand, Var) and self.grouping.root(operand) is source:
-                    if operand is not source or equation is group.head or source.shape != group.shape:
+                    if (
+                        operand is not source
+                        or equation is group.head
+                        or source.shape != group.shape
+                    ):
                         return False
                     if equation.primitive.name in REDUCTIONS:
                         continue
@@ -232,7 +259,9 @@ class Assembly:
         else:
             found = self._allocate(var, None)
             self.arrays[var] = found
-            self._loop("fill", var.shape, (), {var: self._virtual_leaf(var, var.shape)}, {var: found}, None)
+            self._loop(
+                "fill", var.shape, (), {var: self._virtual_leaf(var, var.shape)}, {var: found}, None
+            )
         self.arrays[var] = found
         return found
 
@@ -248,7 +277,9 @@ class Assembly:
             return _opaque(var, "object")
         memory = Memory(_bytes(var), "")
         order = None if group is None else choose_order(group, var, self.arrays, self.target)
-        return Array(memory, var.dtype, var.shape, None if order is None else _strides(var.shape, order))
+        return Array(
+            memory, var.dtype, var.shape, None if order is None else _strides(var.shape, order)
+        )
 
     def _virtual_leaf(self, var: Var, shape: Sequence[int]) -> Leaf:
         """A leaf for a virtual value, or a view of one, broadcast to a shape."""
@@ -258,10 +289,20 @@ class Assembly:
             chain.append(self.grouping.views[at])
             at = chain[-1].operands[0]
         equation = self.grouping.virtual[at]
-        array = Array(Memory(0, "virtual"), at.dtype, at.shape, [0] * at.ndim if equation.primitive.name == "full" else None)
+        array = Array(
+            Memory(0, "virtual"),
+            at.dtype,
+            at.shape,
+            [0] * at.ndim if equation.primitive.name == "full" else None,
+        )
         for view in reversed(chain):
             if equation.primitive.name == "full":
-                array = Array(array.memory, view.outputs[0].dtype, view.outputs[0].shape, [0] * view.outputs[0].ndim)
+                array = Array(
+                    array.memory,
+                    view.outputs[0].dtype,
+                    view.outputs[0].shape,
+                    [0] * view.outputs[0].ndim,
+                )
                 continue
             seen = look(array, view)
             if seen is None:
@@ -269,7 +310,9 @@ class Assembly:
             array = seen
         return Leaf(var, array.expand(shape), equation)
 
-    def leaves(self, group: Group, equations: Sequence[Equation], shape: Sequence[int]) -> dict[Var, Leaf]:
+    def leaves(
+        self, group: Group, equations: Sequence[Equation], shape: Sequence[int]
+    ) -> dict[Var, Leaf]:
         """What a group's elementwise equations read from outside, broadcast to the loop's shape."""
         found: dict[Var, Leaf] = {}
         for equation in equations:
@@ -376,7 +419,10 @@ class Assembly:
             start = stops[axis]
             place = whole.slice(starts, stops, [1] * whole.ndim)
             source = self.array(operand)
-            if source.memory is not whole.memory or (source.offset, source.strides) != (place.offset, place.strides):
+            if source.memory is not whole.memory or (source.offset, source.strides) != (
+                place.offset,
+                place.strides,
+            ):
                 self._copy(source, place, "concatenate")
         self._rest(group)
 
@@ -406,7 +452,11 @@ class Assembly:
             self._copy(source, target, "update")
         self.arrays[result] = target
         params = head.params
-        self._copy(self.array(value), target.slice(params["starts"], params["stops"], params["steps"]), "update")
+        self._copy(
+            self.array(value),
+            target.slice(params["starts"], params["stops"], params["steps"]),
+            "update",
+        )
         self._rest(group)
 
     def _rest(self, group: Group) -> None:
@@ -416,9 +466,15 @@ class Assembly:
             return
         group.members.discard(group.equations[0].outputs[0])
         leaves = self.leaves(group, rest, group.shape)
-        outputs = {v: self._allocate(v, None) for v in group.outputs if v is not group.equations[0].outputs[0]}
+        outputs = {
+            v: self._allocate(v, None)
+            for v in group.outputs
+            if v is not group.equations[0].outputs[0]
+        }
         self.arrays.update(outputs)
-        self._loop("after_" + group.equations[0].primitive.name, group.shape, rest, leaves, outputs, None)
+        self._loop(
+            "after_" + group.equations[0].primitive.name, group.shape, rest, leaves, outputs, None
+        )
 
     def _emit_copy(self, group: Group) -> None:
         head = group.equations[0]
@@ -426,9 +482,17 @@ class Assembly:
         outputs = {v: self._allocate(v, group) for v in group.outputs}
         self.arrays.update(outputs)
         source = head.operands[0]
-        leaf = Leaf(result, self.array(source).expand(result.shape)) if isinstance(source, Var) else None
+        leaf = (
+            Leaf(result, self.array(source).expand(result.shape))
+            if isinstance(source, Var)
+            else None
+        )
         if leaf is None:
-            leaf = Leaf(result, Array(Memory(0, "virtual"), result.dtype, result.shape, [0] * result.ndim), head)
+            leaf = Leaf(
+                result,
+                Array(Memory(0, "virtual"), result.dtype, result.shape, [0] * result.ndim),
+                head,
+            )
         elif source.dtype != result.dtype:  # full of a 0-d value of another dtype
             leaf = Leaf(result, leaf.array)
         leaves = {result: leaf, **self.leaves(group, group.equations[1:], group.shape)}

@@ -15,7 +15,9 @@ from __future__ import annotations
 import platform
 import sys
 
-NEXT, FUNCTION, ARGUMENTS, ITEMS, CHUNK, DONE, SLEEPERS, SIGNAL, STOP, THREADS, BUSY, FLUSH = range(0, 96, 8)
+NEXT, FUNCTION, ARGUMENTS, ITEMS, CHUNK, DONE, SLEEPERS, SIGNAL, STOP, THREADS, BUSY, FLUSH = range(
+    0, 96, 8
+)
 WORDS = 96
 #: Turns of the waiting loop (a pause of some 15 to 40 ns each) before a worker parks: about 50 us.
 SPINS = 1500
@@ -349,10 +351,18 @@ def driver_text() -> str:
     """The module for this machine."""
     name = platform.machine().lower()
     x86, arm = name in ("x86_64", "amd64"), name in ("aarch64", "arm64")
-    pause = "call void @llvm.x86.sse2.pause()" if x86 else "call void @llvm.aarch64.hint(i32 1)" if arm else ""
+    pause = (
+        "call void @llvm.x86.sse2.pause()"
+        if x86
+        else "call void @llvm.aarch64.hint(i32 1)"
+        if arm
+        else ""
+    )
     declared = _X86 if x86 else _ARM if arm else _OTHER
     if sys.platform.startswith("linux") and (x86 or arm):
-        number = 202 if x86 else 98  # futex; operations 128 and 129: wait and wake inside this process
+        number = (
+            202 if x86 else 98
+        )  # futex; operations 128 and 129: wait and wake inside this process
         declared += "declare i64 @syscall(i64, ...)\n"
         sleep = (
             f"%slept = call i64 (i64, ...) @syscall(i64 {number}, ptr %signalp, i64 128, i32 %signal, ptr null, "
@@ -375,5 +385,7 @@ def driver_text() -> str:
         "SPINS": SPINS, "PAUSE": pause, "SLEEP": sleep, "WAKE": wake,
     }  # fmt: skip
     for word in sorted(words, key=len, reverse=True):
-        text = text.replace(f"@{word}\n", f"{words[word]}\n").replace(f"@{word},", f"{words[word]},")
+        text = text.replace(f"@{word}\n", f"{words[word]}\n").replace(
+            f"@{word},", f"{words[word]},"
+        )
     return text

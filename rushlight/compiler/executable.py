@@ -44,7 +44,9 @@ class Executable:
     input, which the caller must pass C-contiguous.
     """
 
-    def __init__(self, graph: Graph, writable: Sequence[tuple[int, int]] = (), optimized: bool = False) -> None:
+    def __init__(
+        self, graph: Graph, writable: Sequence[tuple[int, int]] = (), optimized: bool = False
+    ) -> None:
         target = host_target()
         self.graph = graph if optimized else optimize(graph)
         self.writable = dict(writable)
@@ -63,7 +65,11 @@ class Executable:
         assembly.plan.status.memory.place = ("slot", self._status_slot, 0)
         uses = []
         for step in assembly.steps:
-            arrays = step.arrays if isinstance(step, Kernel) else [*(o for o in step.operands if isinstance(o, Array)), *step.results]
+            arrays = (
+                step.arrays
+                if isinstance(step, Kernel)
+                else [*(o for o in step.operands if isinstance(o, Array)), *step.results]
+            )
             uses.append([a.memory for a in arrays])
         self.arena_bytes = plan_arena(uses)
         self._arena_block = np.empty(self.arena_bytes + 4096, np.uint8)
@@ -103,7 +109,8 @@ class Executable:
         for segment in self.segments:
             if isinstance(segment, Segment):
                 calls = [
-                    (k.name, [_place(a) for a in k.arrays], k.items, k.work, k.checks) for k in segment.kernels
+                    (k.name, [_place(a) for a in k.arrays], k.items, k.work, k.checks)
+                    for k in segment.kernels
                 ]
                 segment.program = Program(self.library, calls, base)
 
@@ -152,7 +159,9 @@ class Executable:
                     array[...] = packed
                     results[number] = array
         for number in range(self._input_count, self._status_slot):
-            held[number] = None  # results belong to the caller: another call must not write into them
+            held[number] = (
+                None  # results belong to the caller: another call must not write into them
+            )
         return results
 
     def _raise(self) -> None:
@@ -173,13 +182,19 @@ class Executable:
         if not array.size:
             return np.empty(array.shape, array.dtype)
         return np.ndarray(
-            array.shape, array.dtype, flat, array.offset * item, tuple(s * item for s in array.strides)
+            array.shape,
+            array.dtype,
+            flat,
+            array.offset * item,
+            tuple(s * item for s in array.strides),
         )
 
     def _run_host(self, step: HostStep) -> None:
         operands = tuple(self._view(o) if isinstance(o, Array) else o for o in step.operands)
         result = step.equation.primitive.evaluate(operands, step.equation.params)
-        for value, target in zip(result if isinstance(result, tuple) else (result,), step.results, strict=True):
+        for value, target in zip(
+            result if isinstance(result, tuple) else (result,), step.results, strict=True
+        ):
             self._view(target)[...] = value
 
 

@@ -40,9 +40,21 @@ MOST_EQUATIONS, MOST_ARRAYS = 64, 24
 class Group:
     """Equations that become one kernel (or one call on the host)."""
 
-    __slots__ = ("axes", "equations", "head", "kind", "members", "number", "outputs", "reads", "shape")
+    __slots__ = (
+        "axes",
+        "equations",
+        "head",
+        "kind",
+        "members",
+        "number",
+        "outputs",
+        "reads",
+        "shape",
+    )
 
-    def __init__(self, kind: str, number: int, shape: tuple[int, ...], head: Equation | None = None) -> None:
+    def __init__(
+        self, kind: str, number: int, shape: tuple[int, ...], head: Equation | None = None
+    ) -> None:
         self.kind = kind
         self.number = number
         self.shape = shape
@@ -128,7 +140,9 @@ class Grouping:
 
     @staticmethod
     def _can_view(equation: Equation) -> bool:
-        if not is_number_dtype(equation.outputs[0].dtype) or not is_number_dtype(equation.operands[0].dtype):
+        if not is_number_dtype(equation.outputs[0].dtype) or not is_number_dtype(
+            equation.operands[0].dtype
+        ):
             return False
         name = equation.primitive.name
         if name == "bitcast":
@@ -153,7 +167,11 @@ class Grouping:
         if len(group.equations) >= MOST_EQUATIONS or len(group.reads) >= MOST_ARRAYS:
             return False
         for operand in equation.operands:
-            if isinstance(operand, Var) and operand not in group.members and self.ready(operand) >= group.number:
+            if (
+                isinstance(operand, Var)
+                and operand not in group.members
+                and self.ready(operand) >= group.number
+            ):
                 return False
         return True
 
@@ -182,7 +200,9 @@ class Grouping:
             for operand in equation.operands:
                 if isinstance(operand, Var) and operand.shape == shape:
                     near = [
-                        g for g in self._readers.get(self.root(operand), ()) if g.kind == "loop" and g.shape == shape
+                        g
+                        for g in self._readers.get(self.root(operand), ())
+                        if g.kind == "loop" and g.shape == shape
                     ]
                     candidates += near[-4:]
         for group in sorted(candidates, key=lambda g: -g.number):
@@ -234,7 +254,9 @@ class Grouping:
         for group in self.groups:
             for equation in group.equations:
                 for output in equation.outputs:
-                    if output in needed or group.kind != "loop" and equation is group.head and not group.members:
+                    if output in needed or (
+                        group.kind != "loop" and equation is group.head and not group.members
+                    ):
                         group.outputs.append(output)
 
     # -- computing again instead of storing --------------------------------------------------------------------
@@ -314,11 +336,19 @@ class Grouping:
 
     def _can_take(self, group: Group, var: Var) -> bool:
         """Whether a group reads the value element by element, as part of its own loop."""
-        if group.shape != var.shape or group.kind not in ("loop", "heavy") or len(group.equations) > MOST_EQUATIONS:
+        if (
+            group.shape != var.shape
+            or group.kind not in ("loop", "heavy")
+            or len(group.equations) > MOST_EQUATIONS
+        ):
             return False
         for equation in group.equations:
             for operand in equation.operands:
-                if isinstance(operand, Var) and operand not in group.members and self.root(operand) is var:
+                if (
+                    isinstance(operand, Var)
+                    and operand not in group.members
+                    and self.root(operand) is var
+                ):
                     if operand is not var or equation is group.head:
                         return False
         return True

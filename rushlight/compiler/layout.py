@@ -39,7 +39,9 @@ def picture_order(shape: tuple[int, ...], lanes: int) -> tuple[int, ...] | None:
     return None
 
 
-def choose_order(group: Group, var: Var, arrays: dict[Var, Array], target: Target) -> tuple[int, ...] | None:
+def choose_order(
+    group: Group, var: Var, arrays: dict[Var, Array], target: Target
+) -> tuple[int, ...] | None:
     """The order in which the dimensions of a group's result lie."""
     if var.ndim < 3:
         return None

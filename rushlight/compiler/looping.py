@@ -7,10 +7,10 @@ from typing import Any
 
 from rushlight.compiler.graph import Equation, Var
 from rushlight.compiler.grouping import REDUCTIONS
-from rushlight.loops.nest import ITEM_ELEMENTS, Nest, along, decompose, lanes_for
 from rushlight.loops.arrays import KINDS, Array
 from rushlight.loops.builder import BF16, F16, F32, FLOATS, I1, I64, Value
 from rushlight.loops.kernel import Kernel, Plan
+from rushlight.loops.nest import ITEM_ELEMENTS, Nest, along, decompose, lanes_for
 from rushlight.primitives.lowerings.elementwise import LOWERED
 
 #: Into how many parts, at most, a long reduction with few results is cut: a number that never follows the threads.
@@ -29,7 +29,15 @@ class Leaf:
         self.array = array  # for a virtual value: strides only
         self.equation = equation
 
-    def value(self, b: Kernel, look: Array, index: Sequence[Any], axis: int, lanes: int, mask: Value | None) -> Value:
+    def value(
+        self,
+        b: Kernel,
+        look: Array,
+        index: Sequence[Any],
+        axis: int,
+        lanes: int,
+        mask: Value | None,
+    ) -> Value:
         """Its element at an index of the nest (lanes along `axis`)."""
         if self.equation is None:
             return look.load(b, index, axis, lanes, mask)
@@ -73,8 +81,23 @@ def apply(b: Kernel, equation: Equation, values: Sequence[Value]) -> Value:
 class Point:
     """The values of a loop's equations at one place (or one vector of places)."""
 
-    def __init__(self, write: LoopWriter, b: Kernel, index: Sequence[Any], axis: int, lanes: int, mask: Value | None) -> None:
-        self.write, self.b, self.index, self.axis, self.lanes, self.mask = write, b, index, axis, lanes, mask
+    def __init__(
+        self,
+        write: LoopWriter,
+        b: Kernel,
+        index: Sequence[Any],
+        axis: int,
+        lanes: int,
+        mask: Value | None,
+    ) -> None:
+        self.write, self.b, self.index, self.axis, self.lanes, self.mask = (
+            write,
+            b,
+            index,
+            axis,
+            lanes,
+            mask,
+        )
         self.values: dict[Var, Value] = {}
 
     def of(self, var: Any, dtype: Any) -> Value:
@@ -85,7 +108,9 @@ class Point:
         if found is None:
             leaf = self.write.leaves[var]
             look = self.write.nest.arrays[var]
-            found = self.values[var] = leaf.value(self.b, look, self.index, self.axis, self.lanes, self.mask)
+            found = self.values[var] = leaf.value(
+                self.b, look, self.index, self.axis, self.lanes, self.mask
+            )
         return found
 
 
@@ -126,7 +151,9 @@ class LoopWriter:
             self.nest = Nest(self.shape, arrays, lead)
             self._emit_map(size)
         else:
-            for e in self.reductions:  # results, as arrays of the whole shape that stand still along reduced axes
+            for e in (
+                self.reductions
+            ):  # results, as arrays of the whole shape that stand still along reduced axes
                 arrays["result", e.outputs[0]] = self._spread(self.outputs[e.outputs[0]], e)
             self.nest = Nest(self.shape, arrays, lead, self.axes)
             self._emit_reductions(size)
@@ -145,7 +172,9 @@ class LoopWriter:
 
     # -- bodies ------------------------------------------------------------------------------------------------
 
-    def _at(self, b: Kernel, index: Sequence[Any], axis: int, lanes: int, mask: Value | None) -> Point:
+    def _at(
+        self, b: Kernel, index: Sequence[Any], axis: int, lanes: int, mask: Value | None
+    ) -> Point:
         """Computes all elementwise equations at a place and stores those that others need."""
         point = Point(self, b, index, axis, lanes, mask)
         b.active = mask
@@ -164,7 +193,9 @@ class LoopWriter:
         return max(1.0, count / self.lanes * work * VECTOR_NS)
 
     def _traffic(self) -> int:
-        moved = [leaf.array for leaf in self.leaves.values() if leaf.equation is None] + list(self.outputs.values())
+        moved = [leaf.array for leaf in self.leaves.values() if leaf.equation is None] + list(
+            self.outputs.values()
+        )
         return sum(_reach(a) * a.dtype.itemsize for a in moved)
 
     # -- loops without reductions --------------------------------------------------------------------------------
@@ -179,7 +210,13 @@ class LoopWriter:
             block = max(lanes, -(-ITEM_ELEMENTS // lanes) * lanes)
             n = sizes[axis]
             items = -(-n // block)
-            b = self.plan.kernel(self.stem, items, self._cost(min(block, n)), flops=len(self.elements) * size, nbytes=self._traffic())
+            b = self.plan.kernel(
+                self.stem,
+                items,
+                self._cost(min(block, n)),
+                flops=len(self.elements) * size,
+                nbytes=self._traffic(),
+            )
 
             def item(i: Value) -> None:
                 low = i * block
@@ -200,7 +237,13 @@ class LoopWriter:
         items = 1
         for d in over:
             items *= sizes[d]
-        b = self.plan.kernel(self.stem, items, self._cost(inner), flops=len(self.elements) * size, nbytes=self._traffic())
+        b = self.plan.kernel(
+            self.stem,
+            items,
+            self._cost(inner),
+            flops=len(self.elements) * size,
+            nbytes=self._traffic(),
+        )
 
         def row(i: Value) -> None:
             index: list[Any] = [b.const(0)] * len(sizes)
@@ -209,6 +252,7 @@ class LoopWriter:
 
             def nested(depth: int) -> None:
                 if depth == len(within):
+
                     def vector(x: Value, w: int, mask: Value | None) -> None:
                         index[axis] = x
                         self._store(index, axis, w, mask, b)
@@ -226,7 +270,9 @@ class LoopWriter:
 
         b.over_items(row)
 
-    def _store(self, index: Sequence[Any], axis: int, lanes: int, mask: Value | None, b: Kernel) -> None:
+    def _store(
+        self, index: Sequence[Any], axis: int, lanes: int, mask: Value | None, b: Kernel
+    ) -> None:
         self._at(b, index, axis, lanes, mask)
 
     # -- loops with reductions -------------------------------------------------------------------------------------
@@ -274,7 +320,9 @@ class LoopWriter:
             return PARTS
         return 1
 
-    def _range(self, b: Kernel, d: int, part: Value | None, parts: int, first: int) -> tuple[Any, Any]:
+    def _range(
+        self, b: Kernel, d: int, part: Value | None, parts: int, first: int
+    ) -> tuple[Any, Any]:
         n = self.nest.sizes[d]
         if part is None or d != first:
             return 0, n
@@ -290,7 +338,9 @@ class LoopWriter:
     def _starts(self, b: Kernel, lanes: int) -> list[Value]:
         return [b.const(_start(e), _accumulator_kind(e), lanes) for e in self.reductions]
 
-    def _accumulate(self, b: Kernel, point: Point, values: Sequence[Value], mask: Value | None) -> list[Value]:
+    def _accumulate(
+        self, b: Kernel, point: Point, values: Sequence[Value], mask: Value | None
+    ) -> list[Value]:
         results = []
         for e, total in zip(self.reductions, values, strict=True):
             value = point.of(e.operands[0], e.operands[0].dtype)
@@ -300,10 +350,28 @@ class LoopWriter:
             results.append(_combined(b, e, total, value))
         return results
 
-    def _finish(self, b: Kernel, e: Equation, array: Array, index: Sequence[Any], value: Value, axis: int, mask: Value | None) -> None:
+    def _finish(
+        self,
+        b: Kernel,
+        e: Equation,
+        array: Array,
+        index: Sequence[Any],
+        value: Value,
+        axis: int,
+        mask: Value | None,
+    ) -> None:
         array.store(b, index, value, axis, mask)
 
-    def _reduce_along(self, kept: list[int], folded: list[int], axis: int, parts: int, targets: dict[Equation, Array], partial: dict[Equation, Array], size: int) -> None:
+    def _reduce_along(
+        self,
+        kept: list[int],
+        folded: list[int],
+        axis: int,
+        parts: int,
+        targets: dict[Equation, Array],
+        partial: dict[Equation, Array],
+        size: int,
+    ) -> None:
         """Lanes run along a reduced dimension; they are summed at the end, in a fixed tree."""
         nest, lanes = self.nest, self.lanes
         sizes = [nest.sizes[d] for d in kept]
@@ -311,7 +379,13 @@ class LoopWriter:
         for n in sizes:
             count *= n
         each = max(1, size // max(count * parts, 1))
-        b = self.plan.kernel(self.stem, count * parts, self._cost(each), flops=size * (len(self.elements) + len(self.reductions)), nbytes=self._traffic())
+        b = self.plan.kernel(
+            self.stem,
+            count * parts,
+            self._cost(each),
+            flops=size * (len(self.elements) + len(self.reductions)),
+            nbytes=self._traffic(),
+        )
         outer = [d for d in folded if d != axis]
         first = folded[0] if folded else -1
 
@@ -352,7 +426,16 @@ class LoopWriter:
 
         b.over_items(item)
 
-    def _reduce_across(self, kept: list[int], folded: list[int], axis: int, parts: int, targets: dict[Equation, Array], partial: dict[Equation, Array], size: int) -> None:
+    def _reduce_across(
+        self,
+        kept: list[int],
+        folded: list[int],
+        axis: int,
+        parts: int,
+        targets: dict[Equation, Array],
+        partial: dict[Equation, Array],
+        size: int,
+    ) -> None:
         """Lanes run along a kept dimension: each lane has its own total; some vectors are summed side by side."""
         nest, lanes = self.nest, self.lanes
         others = [d for d in kept if d != axis]
@@ -366,7 +449,13 @@ class LoopWriter:
         for n in sizes:
             count *= n
         each = max(1, size // max(count * parts, 1))
-        b = self.plan.kernel(self.stem, count * parts, self._cost(each), flops=size * (len(self.elements) + len(self.reductions)), nbytes=self._traffic())
+        b = self.plan.kernel(
+            self.stem,
+            count * parts,
+            self._cost(each),
+            flops=size * (len(self.elements) + len(self.reductions)),
+            nbytes=self._traffic(),
+        )
         first = folded[0] if folded else -1
 
         def item(i: Value) -> None:
@@ -383,7 +472,9 @@ class LoopWriter:
             def columns(masked: bool) -> None:
                 masks: list[Value | None] = []
                 for v in range(side):
-                    masks.append(b.lane_mask(b.const(width) - (start + v * lanes), lanes) if masked else None)
+                    masks.append(
+                        b.lane_mask(b.const(width) - (start + v * lanes), lanes) if masked else None
+                    )
 
                 def nested(depth: int, totals: tuple[Value, ...]) -> tuple[Value, ...]:
                     if depth == len(folded):
@@ -410,18 +501,43 @@ class LoopWriter:
                         for d in folded:
                             place[d] = b.const(0)
                         place[axis] = start + v * lanes
-                        self._put(b, e, targets[e], partial.get(e), part, place, totals[v * len(self.reductions) + j], axis, masks[v])
+                        self._put(
+                            b,
+                            e,
+                            targets[e],
+                            partial.get(e),
+                            part,
+                            place,
+                            totals[v * len(self.reductions) + j],
+                            axis,
+                            masks[v],
+                        )
 
             if width % block == 0:
                 columns(False)
             elif blocks == 1:
                 columns(True)
             else:
-                b.when(b.compare("le", start + block, b.const(width)), lambda: columns(False), lambda: columns(True))
+                b.when(
+                    b.compare("le", start + block, b.const(width)),
+                    lambda: columns(False),
+                    lambda: columns(True),
+                )
 
         b.over_items(item)
 
-    def _put(self, b: Kernel, e: Equation, array: Array, scratch: Array | None, part: Value | None, index: list[Any], value: Value, axis: int, mask: Value | None) -> None:
+    def _put(
+        self,
+        b: Kernel,
+        e: Equation,
+        array: Array,
+        scratch: Array | None,
+        part: Value | None,
+        index: list[Any],
+        value: Value,
+        axis: int,
+        mask: Value | None,
+    ) -> None:
         if scratch is not None and part is not None:
             place = array.element(b, index) + part * scratch.strides[0]
             b.store(value, b.pointer(scratch), place, mask=mask)
@@ -440,18 +556,23 @@ class LoopWriter:
             result = nest.arrays["result", e.outputs[0]]
             b = self.plan.kernel(self.stem + "_parts", 1, 2.0 * parts * max(1, count // lanes))
 
-            def item(i: Value, b: Kernel = b, e: Equation = e, flat: Array = flat, result: Array = result) -> None:
+            def item(
+                i: Value, b: Kernel = b, e: Equation = e, flat: Array = flat, result: Array = result
+            ) -> None:
                 if count == 1 or not all(
                     s == c for s, c in zip(
                         [result.strides[d] for d in kept], _contiguous([nest.sizes[d] for d in kept]), strict=True
                     )
                 ):  # fmt: skip
+
                     def one(x: Value) -> None:
                         total = flat.load(b, [0, x])
                         for p in range(1, parts):
                             total = _combined(b, e, total, flat.load(b, [p, x]))
                         place: list[Any] = [b.const(0)] * len(nest.sizes)
-                        for d, at in zip(kept, decompose(b, x, [nest.sizes[d] for d in kept]), strict=True):
+                        for d, at in zip(
+                            kept, decompose(b, x, [nest.sizes[d] for d in kept]), strict=True
+                        ):
                             place[d] = at
                         result.store(b, place, _narrowed(b, e, total))
 
@@ -462,7 +583,12 @@ class LoopWriter:
                     total = flat.load(b, [0, x], 1, w, mask)
                     for p in range(1, parts):
                         total = _combined(b, e, total, flat.load(b, [p, x], 1, w, mask))
-                    b.store(b.convert(_narrowed(b, e, total), result.kind, result.signed), b.pointer(result), x, mask=mask)
+                    b.store(
+                        b.convert(_narrowed(b, e, total), result.kind, result.signed),
+                        b.pointer(result),
+                        x,
+                        mask=mask,
+                    )
 
                 along(b, b.const(0), b.const(count), lanes, several)
 

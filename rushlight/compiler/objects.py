@@ -76,7 +76,13 @@ def key_of(text: str) -> str:
     """The name of the file in which the object code of a text is kept."""
     import llvmlite
 
-    parts: list[Any] = [FORMAT, llvmlite.__version__, llvm().llvm_version_info, *description(), text]
+    parts: list[Any] = [
+        FORMAT,
+        llvmlite.__version__,
+        llvm().llvm_version_info,
+        *description(),
+        text,
+    ]
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest() + ".o"
 
 
@@ -85,14 +91,20 @@ def cache_folder() -> Path | None:
     if os.environ.get("RUSHLIGHT_CACHE") == "0":
         return None
     chosen = os.environ.get("RUSHLIGHT_CACHE_DIR")
-    base = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rushlight"
+    base = (
+        Path(chosen)
+        if chosen
+        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rushlight"
+    )
     folder = base / "objects"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         state = folder.stat()
     except (OSError, RuntimeError):
         return None
-    if hasattr(os, "getuid") and (state.st_uid != os.getuid() or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+    if hasattr(os, "getuid") and (
+        state.st_uid != os.getuid() or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    ):
         return None  # others could put code there
     return folder
 

@@ -58,7 +58,9 @@ def _merged(equation: Equation, source: Any) -> dict[str, Any] | None:
     return None
 
 
-def _again(equation: Equation, operands: tuple[Any, ...], params: dict[str, Any] | None = None) -> Equation:
+def _again(
+    equation: Equation, operands: tuple[Any, ...], params: dict[str, Any] | None = None
+) -> Equation:
     """The equation on other operands."""
     return Equation(
         equation.primitive, operands, equation.params if params is None else params,
@@ -141,7 +143,9 @@ def join_updates(graph: Graph) -> Graph:
                 uses[operand] = uses.get(operand, 0) + 1
     for output in graph.outputs:
         uses[output] = uses.get(output, 0) + 1
-    chains: dict[Var, list[tuple[Any, Var]]] = {}  # the last value of a chain: (ranges, value) of its slices
+    chains: dict[
+        Var, list[tuple[Any, Var]]
+    ] = {}  # the last value of a chain: (ranges, value) of its slices
 
     for equation in graph.equations:
         if equation.primitive.name != "slice_update":
@@ -220,5 +224,3 @@ def optimize(graph: Graph, after: Callable[[str, Graph], None] | None = None) ->
         if after is not None:
             after(each.__name__, graph)
     return graph
-
-

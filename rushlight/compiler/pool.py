@@ -41,7 +41,9 @@ class Pool:
         if len(self.threads) > count - 1:
             self.stop()
         while len(self.threads) < count - 1:
-            thread = threading.Thread(target=self._worker, args=(self.context,), daemon=True, name="rushlight worker")
+            thread = threading.Thread(
+                target=self._worker, args=(self.context,), daemon=True, name="rushlight worker"
+            )
             thread.start()
             self.threads.append(thread)
         self.words[driver.THREADS] = count
@@ -101,7 +103,9 @@ def _end() -> None:
 
 def available_cpus() -> int:
     """Processors that this process may use: its affinity, cut to the cgroup's quota."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     quota = cgroup_quota()
     return max(1, min(count, count if quota is None else max(1, int(quota))))
 

@@ -18,8 +18,8 @@ LIMITS = {
 
 @functools.cache
 def llvm() -> Any:
-    """llvmlite's binding, initialized. ImportError without llvmlite."""
-    import llvmlite.binding as binding
+    """Llvmlite's binding, initialized. ImportError without llvmlite."""
+    from llvmlite import binding
 
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
@@ -32,7 +32,9 @@ def description() -> tuple[str, str]:
     limit = os.environ.get("RUSHLIGHT_TARGET", "")
     if limit:
         if limit not in LIMITS:
-            raise ValueError(f"RUSHLIGHT_TARGET is {limit!r}; it may be {' or '.join(LIMITS)}, or not set")
+            raise ValueError(
+                f"RUSHLIGHT_TARGET is {limit!r}; it may be {' or '.join(LIMITS)}, or not set"
+            )
         return LIMITS[limit]
     binding = llvm()
     features = binding.get_host_cpu_features()
@@ -59,4 +61,6 @@ def machine() -> Any:
     """A target machine of LLVM that emits code for the processor."""
     binding = llvm()
     cpu, features = description()
-    return binding.Target.from_default_triple().create_target_machine(cpu=cpu, features=features, opt=2, jit=True)
+    return binding.Target.from_default_triple().create_target_machine(
+        cpu=cpu, features=features, opt=2, jit=True
+    )

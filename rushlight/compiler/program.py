@@ -23,7 +23,10 @@ class Program:
     """
 
     def __init__(
-        self, library: Any, calls: Sequence[tuple[str, Sequence[tuple[Any, ...]], int, float, bool]], arena: int
+        self,
+        library: Any,
+        calls: Sequence[tuple[str, Sequence[tuple[Any, ...]], int, float, bool]],
+        arena: int,
     ) -> None:
         self._library = library
         total = sum(len(places) for _, places, *_ in calls)
@@ -47,13 +50,20 @@ class Program:
                 at += 1
         self._patches = np.array(patches, np.int64).reshape(-1, 3)
         self._count = len(calls)
-        self._fixed = (self._table.ctypes.data, self._count, self._patches.ctypes.data, len(patches))
+        self._fixed = (
+            self._table.ctypes.data,
+            self._count,
+            self._patches.ctypes.data,
+            len(patches),
+        )
 
     def run(self, slots: int, status: int, clock: int | None = None) -> int:
         """Makes the calls; `slots` and `status` are addresses. Not 0 if a check failed."""
         running = pool()
         table, count, patches, patched = self._fixed
-        result: int = running.run(running.context, table, count, patches, patched, slots, status, clock)
+        result: int = running.run(
+            running.context, table, count, patches, patched, slots, status, clock
+        )
         return result
 
     def timed(self, slots: int, status: int) -> np.ndarray[Any, Any]:

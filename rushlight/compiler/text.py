@@ -1,8 +1,8 @@
 """The text of a graph: printed for people, tests and bug reports, and read back to the same graph.
 
-    graph(%0: float32[64,784] "x", %1: float32[10,784] "weight")
-      %2: float32[64,10] = contract(%0, %1; axes_a=(1,), axes_b=(1,))  # fc train.py:12
-      return %2
+graph(%0: float32[64,784] "x", %1: float32[10,784] "weight")
+  %2: float32[64,10] = contract(%0, %1; axes_a=(1,), axes_b=(1,))  # fc train.py:12
+  return %2
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from rushlight.core import dtypes
 from rushlight.compiler.graph import Equation, Graph, Var
+from rushlight.core import dtypes
 from rushlight.primitives.primitive import PRIMITIVES, Aval
 
 _DTYPE = re.compile(r"(\w+)\[([\d,]*)\]")
@@ -68,7 +68,8 @@ def to_text(graph: Graph) -> str:
         return names.setdefault(var, f"%{len(names)}")
 
     inputs = ", ".join(
-        f"{name(v)}: {_type(v.aval)}" + (f' "{_escaped(v.name)}"' if v.name else "") for v in graph.inputs
+        f"{name(v)}: {_type(v.aval)}" + (f' "{_escaped(v.name)}"' if v.name else "")
+        for v in graph.inputs
     )
     lines = [f"graph({inputs})"]
     for equation in graph.equations:

@@ -8,7 +8,9 @@ from rushlight.compiler.graph import Equation
 from rushlight.loops.arrays import Array
 
 #: Primitives that may be answered by another look into their operand's memory.
-VIEWS = frozenset({"reshape", "permute", "expand", "slice", "diagonal", "windows", "bitcast", "strided"})
+VIEWS = frozenset(
+    {"reshape", "permute", "expand", "slice", "diagonal", "windows", "bitcast", "strided"}
+)
 
 
 def look(source: Array, equation: Equation) -> Array | None:
@@ -28,7 +30,8 @@ def look(source: Array, equation: Equation) -> Array | None:
     if name == "windows":
         axis, strides = params["axis"], source.strides
         return source.look(
-            shape, (*strides[:axis], strides[axis] * params["step"], *strides[axis + 1 :], strides[axis])
+            shape,
+            (*strides[:axis], strides[axis] * params["step"], *strides[axis + 1 :], strides[axis]),
         )
     if name == "bitcast" and equation.outputs[0].dtype.itemsize == source.dtype.itemsize:
         return Array(source.memory, equation.outputs[0].dtype, shape, source.strides, source.offset)

@@ -316,7 +316,7 @@ class Builder:
         return self.emit(f"{word} {a.type} {a.text}, {b.text}", I1, a.lanes)
 
     def select(self, condition: Value, a: Any, b: Any) -> Value:
-        """a where the condition holds, else b."""
+        """A where the condition holds, else b."""
         a, b = self._pair(a, b)
         if condition.lanes == 1 and a.lanes > 1:
             condition = self.splat(condition, a.lanes)
@@ -339,7 +339,9 @@ class Builder:
         first = operands[0]
         result = kind or first.kind
         full = f"llvm.{name}.{mangled(first.kind, first.lanes)}"
-        types = ", ".join(o.type for o in operands) + (", " + extra.split()[0] if extra else "")
+        types = ", ".join(o.type for o in operands) + (
+            ", " + extra.split(maxsplit=1)[0] if extra else ""
+        )
         self.declared[full] = f"{vector_type(result, first.lanes)} @{full}({types})"
         given = ", ".join(f"{o.type} {o.text}" for o in operands) + (", " + extra if extra else "")
         return self.emit(
@@ -347,7 +349,7 @@ class Builder:
         )
 
     def fma(self, a: Any, b: Any, c: Value) -> Value:
-        """a * b + c, rounded once."""
+        """A * b + c, rounded once."""
         return self.intrinsic("fma", self.like(a, c), self.like(b, c), c)
 
     def sqrt(self, a: Value) -> Value:
@@ -554,7 +556,7 @@ class Builder:
         low, high = self.index(low), self.index(high)
         known = low.number is not None and high.number is not None
         trips = max(0, -(-(high.number - low.number) // step)) if known else None
-        if unroll or trips is not None and trips <= 1:
+        if unroll or (trips is not None and trips <= 1):
             values = tuple(carried)
             if trips is None:
                 raise ValueError("only loops with constant bounds can be unrolled")

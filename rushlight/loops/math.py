@@ -58,7 +58,7 @@ def _nan_as(b: Builder, x: Value, result: Value) -> Value:
 
 
 def _reduced(b: Builder, x: Value) -> tuple[Value, Value]:
-    """x = n ln 2 + r: (r, n as an integer); x must lie within exp's range."""
+    """X = n ln 2 + r: (r, n as an integer); x must lie within exp's range."""
     n = b.round("rint", x * math.log2(math.e))
     r = b.fma(n, b.const(-_LN2_HIGH[x.kind], x.kind, x.lanes), x)
     r = b.fma(n, b.const(-_LN2_LOW[x.kind], x.kind, x.lanes), r)
@@ -66,7 +66,7 @@ def _reduced(b: Builder, x: Value) -> tuple[Value, Value]:
 
 
 def _clamped(b: Builder, x: Value, low: float, high: float) -> Value:
-    """x kept in [low, high]; NaN becomes high (and is put back by the caller)."""
+    """X kept in [low, high]; NaN becomes high (and is put back by the caller)."""
     x = b.select(b.compare("lt", x, high), x, high)
     return b.select(b.compare("gt", x, low), x, low)
 
@@ -76,7 +76,9 @@ def exp(b: Builder, x: Value) -> Value:
     inside = _clamped(b, x, *_EXP_RANGE[x.kind])
     r, n = _reduced(b, inside)
     value = polynomial(b, r, _taylor(0, 7 if x.kind == F32 else 13))
-    half = b.binary("ashr", n, b.const(1, n.kind, n.lanes))  # in two steps: 2^n itself may be subnormal
+    half = b.binary(
+        "ashr", n, b.const(1, n.kind, n.lanes)
+    )  # in two steps: 2^n itself may be subnormal
     value = value * _power_of_two(b, half, x.kind) * _power_of_two(b, n - half, x.kind)
     return _nan_as(b, x, value)
 
@@ -88,7 +90,7 @@ def expm1(b: Builder, x: Value) -> Value:
 
 
 def _split(b: Builder, x: Value) -> tuple[Value, Value]:
-    """x = m 2^e for positive finite x: (m in [sqrt(1/2), sqrt(2)), e as a float)."""
+    """X = m 2^e for positive finite x: (m in [sqrt(1/2), sqrt(2)), e as a float)."""
     kind, integer = x.kind, _INTEGER[x.kind]
     tiny = b.compare("lt", x, 2.0 ** (1 - _BIAS[kind]))
     shift = _MANTISSA[kind] + 1
@@ -188,6 +190,8 @@ def library(b: Builder, name: str, *operands: Value) -> Value:
         one = b.emit(f"call {first.kind} @{symbol}({text})", first.kind)
         if first.lanes == 1:
             return one
-        result = b.insert(Value(b, "poison", first.kind, first.lanes) if result is None else result, one, lane)
+        result = b.insert(
+            Value(b, "poison", first.kind, first.lanes) if result is None else result, one, lane
+        )
     assert result is not None  # noqa: S101 - vectors have lanes
     return result

@@ -22,7 +22,11 @@ class Nest:
     """Loops over `shape`; arrays are known by keys and have this shape (broadcast with strides 0)."""
 
     def __init__(
-        self, shape: Sequence[int], arrays: dict[Any, Array], lead: Sequence[Any], reduced: Sequence[int] = ()
+        self,
+        shape: Sequence[int],
+        arrays: dict[Any, Array],
+        lead: Sequence[Any],
+        reduced: Sequence[int] = (),
     ) -> None:
         reference = _reference(shape, arrays, lead)
         order = sorted(
@@ -36,8 +40,12 @@ class Nest:
         strides: dict[Any, list[int]] = {key: [] for key in arrays}
         for d in order:
             flag = d in reduced
-            if self.sizes and self.reduced[-1] == flag and all(
-                strides[key][-1] == array.strides[d] * shape[d] for key, array in arrays.items()
+            if (
+                self.sizes
+                and self.reduced[-1] == flag
+                and all(
+                    strides[key][-1] == array.strides[d] * shape[d] for key, array in arrays.items()
+                )
             ):
                 self.sizes[-1] *= shape[d]
                 for key, array in arrays.items():
@@ -93,7 +101,13 @@ def lanes_for(target: Target, kinds: Sequence[str]) -> int:
 
 
 def along(
-    b: Kernel, low: Value, high: Value, lanes: int, body: Callable[..., Any], carried: Sequence[Value] = (), most: int = 0
+    b: Kernel,
+    low: Value,
+    high: Value,
+    lanes: int,
+    body: Callable[..., Any],
+    carried: Sequence[Value] = (),
+    most: int = 0,
 ) -> tuple[Value, ...]:
     """Runs `body(i, lanes, mask, *carried)` over [low, high) in full vectors, then once more under a mask.
 
@@ -108,7 +122,9 @@ def along(
         count = high.number - low.number
         full = low.number + count // lanes * lanes
         if count >= lanes:
-            values = b.loop(low, full, lambda i, *c: body(i, lanes, None, *c), values, lanes, label="x")
+            values = b.loop(
+                low, full, lambda i, *c: body(i, lanes, None, *c), values, lanes, label="x"
+            )
         if count % lanes:
             mask = b.lane_mask(b.const(count % lanes), lanes)
             values = b._carry(body(b.const(full), lanes, mask, *values)) or ()
@@ -170,7 +186,13 @@ def spread(
     for d in over:
         items *= shape[d]
     blocks = -(-width // block) if block else 1
-    kernel = plan.kernel(stem, items * blocks, work * (min(inside, 32) if block else inside), flops=flops, nbytes=nbytes)
+    kernel = plan.kernel(
+        stem,
+        items * blocks,
+        work * (min(inside, 32) if block else inside),
+        flops=flops,
+        nbytes=nbytes,
+    )
 
     def item(i: Value) -> None:
         index: list[Any] = [kernel.const(0)] * len(shape)

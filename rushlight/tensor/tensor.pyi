@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from typing_extensions import Self
 from rushlight.core import dtypes
+from rushlight.primitives.interpreter import slot
 from rushlight.tensor.device import CPU, device
 from rushlight.tensor.size import Size
 from rushlight.autograd.node import Node

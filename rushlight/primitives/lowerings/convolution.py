@@ -73,7 +73,11 @@ def padded(plan: Plan, x: Array, before: Sizes, after: Sizes, order: Sequence[in
     whole = memory.permute(back)
     if any(before) or any(after):
         _clear_border(plan, whole, x.shape[2:], before, after, order)
-    inside = whole.slice([0, 0, *before], [*x.shape[:2], *(b + n for b, n in zip(before, x.shape[2:], strict=True))], [1] * x.ndim)
+    inside = whole.slice(
+        [0, 0, *before],
+        [*x.shape[:2], *(b + n for b, n in zip(before, x.shape[2:], strict=True))],
+        [1] * x.ndim,
+    )
     copy_into(plan, Sink(inside), x, "pad")
     del rank
     return whole
@@ -88,7 +92,9 @@ def _lies(x: Array, order: Sequence[int]) -> bool:
     return True
 
 
-def _clear_border(plan: Plan, whole: Array, size: Sizes, before: Sizes, after: Sizes, order: Sequence[int]) -> None:
+def _clear_border(
+    plan: Plan, whole: Array, size: Sizes, before: Sizes, after: Sizes, order: Sequence[int]
+) -> None:
     """Zeros around the images: two slabs for each dimension."""
     axis = order[-1]
     lanes = plan.target.lanes(whole.kind)
@@ -100,13 +106,17 @@ def _clear_border(plan: Plan, whole: Array, size: Sizes, before: Sizes, after: S
             starts[2 + d], stops[2 + d] = low, high
             slab = whole.slice(starts, stops, [1] * whole.ndim)
 
-            def body(b: Kernel, index: list[Any], w: int, mask: Value | None, slab: Array = slab) -> None:
+            def body(
+                b: Kernel, index: list[Any], w: int, mask: Value | None, slab: Array = slab
+            ) -> None:
                 slab.store(b, index, b.const(0.0, slab.kind, w), axis, mask)
 
             spread(plan, "border", slab.shape, axis, lanes, 1.0, body)
 
 
-def _packed(plan: Plan, w: Array, groups: int, vectors: int, lanes: int, turned: bool) -> tuple[Array, int]:
+def _packed(
+    plan: Plan, w: Array, groups: int, vectors: int, lanes: int, turned: bool
+) -> tuple[Array, int]:
     """Weights as (group, panel, *kernel, inner channel, lane of an outer channel), zeros in lanes beyond the last.
 
     Outer channels are those of the result: the weight's first dimension, or with `turned` its second.
@@ -121,7 +131,9 @@ def _packed(plan: Plan, w: Array, groups: int, vectors: int, lanes: int, turned:
     inner_stride = w.strides[0] if turned else w.strides[1]
     group_stride = w.strides[0] * (inner if turned else outer)
     count = int(np.prod(kernel)) * inner
-    b = plan.kernel("pack_weights", groups * panels * inner, count / max(inner, 1) * vectors * lanes * 0.7)
+    b = plan.kernel(
+        "pack_weights", groups * panels * inner, count / max(inner, 1) * vectors * lanes * 0.7
+    )
 
     def item(i: Value) -> None:
         group, panel, channel = decompose(b, i, [groups, panels, inner])
@@ -129,7 +141,12 @@ def _packed(plan: Plan, w: Array, groups: int, vectors: int, lanes: int, turned:
         def place(index: list[Value]) -> None:
             for v in range(vectors):
                 first = panel * width + v * lanes
-                offset = group * group_stride + first * stride + channel * inner_stride + _dot(index, w.strides[2:], b)
+                offset = (
+                    group * group_stride
+                    + first * stride
+                    + channel * inner_stride
+                    + _dot(index, w.strides[2:], b)
+                )
                 mask = None
                 if outer % width:
                     mask = b.lane_mask(b.const(outer) - first, lanes)
@@ -152,7 +169,9 @@ def _packed(plan: Plan, w: Array, groups: int, vectors: int, lanes: int, turned:
     return memory, panels
 
 
-def _tap_loops(taps: Sequence[tuple[int, int, int]], inner: tuple[int, int, int]) -> list[tuple[int, int, int]]:
+def _tap_loops(
+    taps: Sequence[tuple[int, int, int]], inner: tuple[int, int, int]
+) -> list[tuple[int, int, int]]:
     return [t for t in (*taps, inner) if t[0] > 1] or [(1, 0, 0)]
 
 
@@ -184,11 +203,20 @@ def channels_in_lanes(
     width = places[-1]
     rows = rows_of(plan.target.registers, vectors, width)
     full, rest = width // rows, width % rows
-    flops_item = 2 * int(np.prod([t[0] for t in taps])) * inner * vectors * lanes * int(np.prod(places))
+    flops_item = (
+        2 * int(np.prod([t[0] for t in taps])) * inner * vectors * lanes * int(np.prod(places))
+    )
     lead = places[:-1]
     blocks = 1
     if lead and batch * groups * panels < 16:
-        blocks = next((n for n in range(min(lead[0], -(-16 // (batch * groups * panels))), 0, -1) if lead[0] % n == 0), 1)
+        blocks = next(
+            (
+                n
+                for n in range(min(lead[0], -(-16 // (batch * groups * panels))), 0, -1)
+                if lead[0] % n == 0
+            ),
+            1,
+        )
     panel_bytes = weights.strides[1]
     loops = _tap_loops([(t[0], t[1], t[2]) for t in taps], (inner, x.strides[1], vectors * lanes))
     items = batch * groups * panels * blocks
@@ -204,7 +232,10 @@ def channels_in_lanes(
         at_w = group * weights.strides[0] + panel * panel_bytes
         masks: list[Value | None] = [None] * vectors
         if outer % (vectors * lanes):
-            masks = [b.lane_mask(b.const(outer) - (panel * (vectors * lanes) + v * lanes), lanes) for v in range(vectors)]
+            masks = [
+                b.lane_mask(b.const(outer) - (panel * (vectors * lanes) + v * lanes), lanes)
+                for v in range(vectors)
+            ]
 
         def line(index: list[Value]) -> None:
             if lead and blocks > 1:
@@ -219,7 +250,9 @@ def channels_in_lanes(
                     for v in range(vectors):
                         channel = group * outer + panel * (vectors * lanes) + v * lanes
                         place = result([*index, first + m])
-                        sink.store(b, [image, channel, *place], totals[m * vectors + v], 1, masks[v])
+                        sink.store(
+                            b, [image, channel, *place], totals[m * vectors + v], 1, masks[v]
+                        )
 
             if full:
                 b.loop(0, full, lambda t: pixels(t * rows, rows), label="tiles")
@@ -239,7 +272,9 @@ def _vectors(outer: int, lanes: int) -> int:
 
 
 def _computable(*arrays: Any) -> bool:
-    return all(isinstance(a, Array) and a.kind in (F32, F64) and a.ndim >= 3 and a.size for a in arrays)
+    return all(
+        isinstance(a, Array) and a.kind in (F32, F64) and a.ndim >= 3 and a.size for a in arrays
+    )
 
 
 def _order(x: Array, rank: int) -> tuple[int, ...]:
@@ -276,8 +311,26 @@ def _(
     if sink.strides[0] == 1 and x.shape[0] % lanes == 0 and groups == 1:
         x = padded(plan, x, before, after, (1, *range(2, x.ndim), 0))
         moves = [s * m for s, m in zip(x.strides[2:], stride, strict=True)]
-        taps = [(k, d * s, ws) for k, d, s, ws in zip(w.shape[2:], dilation, x.strides[2:], w.strides[2:], strict=True)]
-        _lane_images(plan, "convolve", sink, x, w, (w.strides[0], w.strides[1]), outer, inner, places, 0, 0, moves, taps, lambda p: p)
+        taps = [
+            (k, d * s, ws)
+            for k, d, s, ws in zip(w.shape[2:], dilation, x.strides[2:], w.strides[2:], strict=True)
+        ]
+        _lane_images(
+            plan,
+            "convolve",
+            sink,
+            x,
+            w,
+            (w.strides[0], w.strides[1]),
+            outer,
+            inner,
+            places,
+            0,
+            0,
+            moves,
+            taps,
+            lambda p: p,
+        )
         return None
     x = padded(plan, x, before, after, None if not any((*before, *after)) else _order(x, rank))
     vectors = _vectors(outer, lanes)
@@ -285,11 +338,27 @@ def _(
     moves = [s * m for s, m in zip(x.strides[2:], stride, strict=True)]
     taps = [
         (k, d * s, ws)
-        for k, d, s, ws in zip(w.shape[2:], dilation, x.strides[2:], weights.strides[2 : 2 + rank], strict=True)
+        for k, d, s, ws in zip(
+            w.shape[2:], dilation, x.strides[2:], weights.strides[2 : 2 + rank], strict=True
+        )
     ]
     del kind
     channels_in_lanes(
-        plan, "convolve", sink, x, weights, panels, groups, outer, inner, places, 0, moves, taps, vectors, lambda p: p
+        plan,
+        "convolve",
+        sink,
+        x,
+        weights,
+        panels,
+        groups,
+        outer,
+        inner,
+        places,
+        0,
+        moves,
+        taps,
+        vectors,
+        lambda p: p,
     )
     return None
 
@@ -304,7 +373,9 @@ def _(
 ) -> bool | None:  # fmt: skip
     grad, w = operands
     sink = sinks[0]
-    if not _computable(grad, w) or any(s > 1 and d > 1 for s, d in zip(stride, dilation, strict=True)):
+    if not _computable(grad, w) or any(
+        s > 1 and d > 1 for s, d in zip(stride, dilation, strict=True)
+    ):
         return False
     rank = grad.ndim - 2
     lanes = plan.target.lanes(grad.kind)
@@ -342,21 +413,42 @@ def _(
         places = tuple(m[1] for m in chosen)
 
         def result(index: list[Any], chosen: Any = chosen) -> list[Any]:
-            return [p * s + m[0] if s > 1 else p for p, s, m in zip(index, stride, chosen, strict=True)]
+            return [
+                p * s + m[0] if s > 1 else p for p, s, m in zip(index, stride, chosen, strict=True)
+            ]
 
         if any(m[3] == 0 for m in chosen):
             _zeros(plan, sink, places, result)
             continue
-        base = sum((m[4] + low) * gs for m, low, gs in zip(chosen, lows, gp.strides[2:], strict=True))
+        base = sum(
+            (m[4] + low) * gs for m, low, gs in zip(chosen, lows, gp.strides[2:], strict=True)
+        )
         moves = list(gp.strides[2:])
         taps = []
         start = 0
-        for m, s, d, gs, ws in zip(chosen, stride, dilation, gp.strides[2:], tap_strides, strict=True):
+        for m, s, d, gs, ws in zip(
+            chosen, stride, dilation, gp.strides[2:], tap_strides, strict=True
+        ):
             step = 1 if s > 1 else d
             taps.append((m[3], -gs * step, ws * (s if s > 1 else 1)))
             start += m[2] * ws
         if in_lanes:
-            _lane_images(plan, "convolve_input", sink, gp, w, (w.strides[1], w.strides[0]), outer, inner, places, base, start, moves, taps, result)
+            _lane_images(
+                plan,
+                "convolve_input",
+                sink,
+                gp,
+                w,
+                (w.strides[1], w.strides[0]),
+                outer,
+                inner,
+                places,
+                base,
+                start,
+                moves,
+                taps,
+                result,
+            )
             continue
         shifted = weights.look(weights.shape, weights.strides, start)
         channels_in_lanes(
@@ -395,10 +487,21 @@ def _lane_images(
     full, rest = places[-1] // side, places[-1] % side
     tiles = -(-outer // rows)
     lead = places[:-1]
-    flops = 2 * x.shape[0] * outer * int(np.prod(places)) * int(np.prod([t[0] for t in taps])) * inner
-    loops = _tap_loops([(inner, w_strides[1], x.strides[1]), *((t[0], t[2], t[1]) for t in taps[:-1])], (taps[-1][0], taps[-1][2], taps[-1][1]))
+    flops = (
+        2 * x.shape[0] * outer * int(np.prod(places)) * int(np.prod([t[0] for t in taps])) * inner
+    )
+    loops = _tap_loops(
+        [(inner, w_strides[1], x.strides[1]), *((t[0], t[2], t[1]) for t in taps[:-1])],
+        (taps[-1][0], taps[-1][2], taps[-1][1]),
+    )
     cut = lead[0] if lead else 1
-    b = plan.kernel(stem + "_lanes", blocks * cut, flops / (blocks * cut) * FLOP_NS[kind] + 20, flops=flops, nbytes=BYTES[kind] * (x.size + sink.array.size))
+    b = plan.kernel(
+        stem + "_lanes",
+        blocks * cut,
+        flops / (blocks * cut) * FLOP_NS[kind] + 20,
+        flops=flops,
+        nbytes=BYTES[kind] * (x.size + sink.array.size),
+    )
 
     def item(i: Value) -> None:
         block, row = decompose(b, i, [blocks, cut])
@@ -411,11 +514,15 @@ def _lane_images(
                 def pixels(column: Value, wide: int) -> None:
                     a = b.address(b.pointer(w), first * w_strides[0] + start, kind)
                     pixel = b.address(b.pointer(x), at + column * moves[-1], kind)
-                    totals = tile(b, kind, lanes, count, wide, a, w_strides[0], pixel, moves[-1], loops)
+                    totals = tile(
+                        b, kind, lanes, count, wide, a, w_strides[0], pixel, moves[-1], loops
+                    )
                     for m in range(count):
                         for j in range(wide):
                             place = result([*where, column + j])
-                            sink.store(b, [block * lanes, first + m, *place], totals[m * wide + j], 0)
+                            sink.store(
+                                b, [block * lanes, first + m, *place], totals[m * wide + j], 0
+                            )
 
                 if full:
                     b.loop(0, full, lambda t: pixels(t * side, side), label="tiles")
@@ -460,7 +567,12 @@ def _(
     width = vectors * lanes
     panels = -(-outer // width)
     # The last dimension of the kernel and the channels are rows of one tile where they lie side by side.
-    joined = groups == 1 and x.strides[1] == 1 and dilation[-1] == 1 and (x.strides[-1] == inner or size[-1] == 1)
+    joined = (
+        groups == 1
+        and x.strides[1] == 1
+        and dilation[-1] == 1
+        and (x.strides[-1] == inner or size[-1] == 1)
+    )
     count = inner * size[-1] if joined else inner
     kernel = size[:-1] if joined else size
     rows = rows_of(plan.target.registers, vectors, count)
@@ -480,13 +592,24 @@ def _(
     skip = rank - len(loops_sizes)
     loops = [
         (n, s * m, gs)
-        for n, s, m, gs in zip(loops_sizes, x.strides[2 + skip :], stride[skip:], grad.strides[2 + skip :], strict=True)
+        for n, s, m, gs in zip(
+            loops_sizes, x.strides[2 + skip :], stride[skip:], grad.strides[2 + skip :], strict=True
+        )
     ]
     flops = 2 * batch * groups * outer * int(np.prod(places)) * int(np.prod(size)) * inner
-    b = plan.kernel("convolve_weight", parts, flops / parts * FLOP_NS[kind] * 1.2, flops=flops, nbytes=BYTES[kind] * (x.size + grad.size))
+    b = plan.kernel(
+        "convolve_weight",
+        parts,
+        flops / parts * FLOP_NS[kind] * 1.2,
+        flops=flops,
+        nbytes=BYTES[kind] * (x.size + grad.size),
+    )
 
     def item(part: Value) -> None:
-        low, high = b.binary("udiv", part * units, b.const(parts)), b.binary("udiv", (part + 1) * units, b.const(parts))
+        low, high = (
+            b.binary("udiv", part * units, b.const(parts)),
+            b.binary("udiv", (part + 1) * units, b.const(parts)),
+        )
 
         def unit(u: Value) -> None:
             if units == batch:
@@ -500,11 +623,23 @@ def _(
             def panel_of(g: Value, p: Value) -> None:
                 masks: list[Value | None] = [None] * vectors
                 if outer % width:
-                    masks = [b.lane_mask(b.const(outer) - (p * width + v * lanes), lanes) for v in range(vectors)]
-                gradient = b.address(b.pointer(grad), at_g + g * (outer * grad.strides[1]) + p * width, kind)
+                    masks = [
+                        b.lane_mask(b.const(outer) - (p * width + v * lanes), lanes)
+                        for v in range(vectors)
+                    ]
+                gradient = b.address(
+                    b.pointer(grad), at_g + g * (outer * grad.strides[1]) + p * width, kind
+                )
 
                 def tap(index: list[Value]) -> None:
-                    shift = _dot(index, [s * d for s, d in zip(x.strides[2 : 2 + len(kernel)], dilation, strict=False)], b)
+                    shift = _dot(
+                        index,
+                        [
+                            s * d
+                            for s, d in zip(x.strides[2 : 2 + len(kernel)], dilation, strict=False)
+                        ],
+                        b,
+                    )
                     source = at_x + g * (inner * x.strides[1]) + shift
 
                     def some(first: Value, many: int) -> None:
@@ -514,12 +649,31 @@ def _(
                         start = []
                         for m in range(many):
                             for v in range(vectors):
-                                old = b.load(base, to + (m * panels * width + v * lanes), kind, lanes)
+                                old = b.load(
+                                    base, to + (m * panels * width + v * lanes), kind, lanes
+                                )
                                 start.append(b.select(fresh, b.const(0.0, kind, lanes), old))
-                        totals = tile(b, kind, lanes, many, vectors, a, x.strides[1], gradient, lanes, loops, start, masks)
+                        totals = tile(
+                            b,
+                            kind,
+                            lanes,
+                            many,
+                            vectors,
+                            a,
+                            x.strides[1],
+                            gradient,
+                            lanes,
+                            loops,
+                            start,
+                            masks,
+                        )
                         for m in range(many):
                             for v in range(vectors):
-                                b.store(totals[m * vectors + v], base, to + (m * panels * width + v * lanes))
+                                b.store(
+                                    totals[m * vectors + v],
+                                    base,
+                                    to + (m * panels * width + v * lanes),
+                                )
 
                     if full:
                         b.loop(0, full, lambda t: some(t * rows, rows), label="rows")
@@ -528,7 +682,12 @@ def _(
 
                 _nest(b, kernel, tap, "t")
 
-            b.loop(0, groups, lambda g: b.loop(0, panels, lambda p: panel_of(g, p), label="panels") and None, label="groups")
+            b.loop(
+                0,
+                groups,
+                lambda g: b.loop(0, panels, lambda p: panel_of(g, p), label="panels") and None,
+                label="groups",
+            )
 
         b.loop(low, high, unit, label="images")
 
@@ -580,7 +739,9 @@ def _combine_weight(
     spread(plan, "weight", sink.shape, len(sink.shape) - 1, 1, 3.0, body)
 
 
-def _lane_weight(plan: Plan, sink: Sink, x: Array, grad: Array, stride: Sizes, dilation: Sizes, size: Sizes) -> None:
+def _lane_weight(
+    plan: Plan, sink: Sink, x: Array, grad: Array, stride: Sizes, dilation: Sizes, size: Sizes
+) -> None:
     """The weight's gradient with images in lanes: lanes are added at the very end."""
     kind = x.kind
     lanes = plan.target.lanes(kind)
@@ -598,17 +759,34 @@ def _lane_weight(plan: Plan, sink: Sink, x: Array, grad: Array, stride: Sizes, d
     skip = len(places) - len(inner_places)
     loops = [
         (n, gs, s * m)
-        for n, s, m, gs in zip(inner_places, x.strides[2 + skip :], stride[skip:], grad.strides[2 + skip :], strict=True)
+        for n, s, m, gs in zip(
+            inner_places,
+            x.strides[2 + skip :],
+            stride[skip:],
+            grad.strides[2 + skip :],
+            strict=True,
+        )
     ]
     flops = 2 * x.shape[0] * outer * int(np.prod(places)) * int(np.prod(size)) * inner
-    b = plan.kernel("convolve_weight_lanes", parts, flops / parts * FLOP_NS[kind] * 1.3, flops=flops, nbytes=BYTES[kind] * (x.size + grad.size))
+    b = plan.kernel(
+        "convolve_weight_lanes",
+        parts,
+        flops / parts * FLOP_NS[kind] * 1.3,
+        flops=flops,
+        nbytes=BYTES[kind] * (x.size + grad.size),
+    )
 
     def item(part: Value) -> None:
-        low, high = b.binary("udiv", part * units, b.const(parts)), b.binary("udiv", (part + 1) * units, b.const(parts))
+        low, high = (
+            b.binary("udiv", part * units, b.const(parts)),
+            b.binary("udiv", (part + 1) * units, b.const(parts)),
+        )
 
         def channel(ci: Value) -> None:
             def taps(index: list[Value]) -> None:
-                shift = _dot(index, [s * d for s, d in zip(x.strides[2:-1], dilation[:-1], strict=True)], b)
+                shift = _dot(
+                    index, [s * d for s, d in zip(x.strides[2:-1], dilation[:-1], strict=True)], b
+                )
 
                 def some(first: Value, many: int) -> None:
                     zero = [b.const(0.0, kind, lanes)] * (many * last)

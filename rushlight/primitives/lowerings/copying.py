@@ -20,8 +20,12 @@ def copy_into(plan: Plan, sink: Sink, source: Array, stem: str = "copy") -> None
         sink = Sink(target)
     strides = sink.strides
     lanes = lanes_for(plan.target, [source.kind, sink.array.kind])
-    to_axis = next((d for d in reversed(range(len(shape))) if strides[d] == 1 and shape[d] > 1), None)
-    from_axis = next((d for d in reversed(range(len(shape))) if source.strides[d] == 1 and shape[d] > 1), None)
+    to_axis = next(
+        (d for d in reversed(range(len(shape))) if strides[d] == 1 and shape[d] > 1), None
+    )
+    from_axis = next(
+        (d for d in reversed(range(len(shape))) if source.strides[d] == 1 and shape[d] > 1), None
+    )
     if (
         to_axis is not None
         and from_axis is not None
@@ -33,17 +37,37 @@ def copy_into(plan: Plan, sink: Sink, source: Array, stem: str = "copy") -> None
     ):
         _turn(plan, sink, source, shape, to_axis, from_axis, lanes, stem)
         return
-    axis = to_axis if to_axis is not None else (from_axis if from_axis is not None else max(len(shape) - 1, 0))
+    axis = (
+        to_axis
+        if to_axis is not None
+        else (from_axis if from_axis is not None else max(len(shape) - 1, 0))
+    )
 
     def body(b: Kernel, index: list[Any], w: int, mask: Value | None) -> None:
         sink.store(b, index, source.load(b, index, axis, w, mask), axis, mask)
 
     direct = shape and source.strides[axis] in (0, 1)
-    spread(plan, stem, shape, axis, lanes, 1.0 if direct else lanes * 0.6, body, nbytes=source.size * 2 * BYTES[source.kind])
+    spread(
+        plan,
+        stem,
+        shape,
+        axis,
+        lanes,
+        1.0 if direct else lanes * 0.6,
+        body,
+        nbytes=source.size * 2 * BYTES[source.kind],
+    )
 
 
 def _turn(
-    plan: Plan, sink: Sink, source: Array, shape: tuple[int, ...], to_axis: int, from_axis: int, lanes: int, stem: str
+    plan: Plan,
+    sink: Sink,
+    source: Array,
+    shape: tuple[int, ...],
+    to_axis: int,
+    from_axis: int,
+    lanes: int,
+    stem: str,
 ) -> None:
     """Squares of lanes x lanes elements are loaded along one axis, turned in registers, stored along the other."""
     rest = [d for d in range(len(shape)) if d not in (to_axis, from_axis) and shape[d] != 1]
@@ -51,7 +75,9 @@ def _turn(
     items = downs
     for d in rest:
         items *= shape[d]
-    b = plan.kernel(stem + "_turned", items, ups * lanes * 4.0, nbytes=source.size * 2 * BYTES[source.kind])
+    b = plan.kernel(
+        stem + "_turned", items, ups * lanes * 4.0, nbytes=source.size * 2 * BYTES[source.kind]
+    )
 
     def item(i: Value) -> None:
         index: list[Any] = [b.const(0)] * len(shape)

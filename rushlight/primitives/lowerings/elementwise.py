@@ -13,7 +13,20 @@ from typing import Any
 
 from rushlight.loops import math
 from rushlight.loops.arrays import KINDS
-from rushlight.loops.builder import BF16, BYTES, F16, F32, F64, FLOATS, I1, I8, I32, I64, Builder, Value
+from rushlight.loops.builder import (
+    BF16,
+    BYTES,
+    F16,
+    F32,
+    F64,
+    FLOATS,
+    I1,
+    I8,
+    I32,
+    I64,
+    Builder,
+    Value,
+)
 
 Lowered = Callable[[Builder, "tuple[Value, ...]", Any, Any], Value]
 LOWERED: dict[str, Lowered] = {}
@@ -22,7 +35,9 @@ LOWERED: dict[str, Lowered] = {}
 CHECKED_DIVISORS = frozenset({"floor_divide", "remainder", "fmod"})
 
 #: Primitives that ops hand floating point numbers only.
-OF_FLOATS = frozenset({"reciprocal", "div", "power", "hypot", "copysign", "signbit", "logaddexp", "atan2"})
+OF_FLOATS = frozenset(
+    {"reciprocal", "div", "power", "hypot", "copysign", "signbit", "logaddexp", "atan2"}
+)
 
 
 def _wide(function: Lowered) -> Lowered:
@@ -31,7 +46,12 @@ def _wide(function: Lowered) -> Lowered:
     def wide(b: Builder, operands: tuple[Value, ...], dtype: Any, result: Any) -> Value:
         if operands[0].kind not in (F16, BF16):
             return function(b, operands, dtype, result)
-        value = function(b, tuple(b.convert(o, F32) if o.kind in (F16, BF16) else o for o in operands), dtype, result)
+        value = function(
+            b,
+            tuple(b.convert(o, F32) if o.kind in (F16, BF16) else o for o in operands),
+            dtype,
+            result,
+        )
         kind = KINDS[result.name]
         return b.convert(value, kind) if value.kind == F32 and kind in (F16, BF16) else value
 
@@ -144,7 +164,11 @@ def may_raise(name: str, dtype: Any, divisor: Any) -> bool:
     """Whether integers have to be looked at (or are no matter for a kernel): then the reference does it."""
     if name in OF_FLOATS:
         return bool(dtype.kind in "iub")
-    return name in CHECKED_DIVISORS and dtype.kind in "iub" and (not isinstance(divisor, int) or divisor in (0, -1))
+    return (
+        name in CHECKED_DIVISORS
+        and dtype.kind in "iub"
+        and (not isinstance(divisor, int) or divisor in (0, -1))
+    )
 
 
 def _floor_divide(b: Builder, v: tuple[Value, ...], dtype: Any, result: Any) -> Value:
@@ -165,7 +189,9 @@ def _floor_divide(b: Builder, v: tuple[Value, ...], dtype: Any, result: Any) -> 
 
 def _float_remainder(b: Builder, a: Value, c: Value) -> Value:
     rest = math.library(b, "fmod", a, c)
-    wrong = b.compare("ne", rest, 0.0) & b.compare("lt", b.intrinsic("copysign", b.like(1.0, a), rest) * c, 0.0)
+    wrong = b.compare("ne", rest, 0.0) & b.compare(
+        "lt", b.intrinsic("copysign", b.like(1.0, a), rest) * c, 0.0
+    )
     value = b.select(wrong, rest + c, rest)
     return b.select(b.compare("eq", rest, 0.0), b.intrinsic("copysign", b.like(0.0, a), c), value)
 
@@ -248,7 +274,10 @@ _declare("logical_not", lambda b, v, d, r: b.logical_not(_truth(b, v[0])))
 _declare("bit_and", lambda b, v, d, r: v[0] & v[1])
 _declare("bit_or", lambda b, v, d, r: v[0] | v[1])
 _declare("bit_xor", lambda b, v, d, r: v[0] ^ v[1])
-_declare("bit_not", lambda b, v, d, r: v[0] ^ b.const(True if v[0].kind == I1 else -1, v[0].kind, v[0].lanes))
+_declare(
+    "bit_not",
+    lambda b, v, d, r: v[0] ^ b.const(True if v[0].kind == I1 else -1, v[0].kind, v[0].lanes),
+)
 
 
 def _shift(word: str) -> Lowered:
@@ -269,7 +298,10 @@ def _shift(word: str) -> Lowered:
 
 _declare("shift_left", _shift("left"))
 _declare("shift_right", _shift("right"))
-_declare("is_nan", lambda b, v, d, r: b.compare("uno", v[0], v[0]) if v[0].kind in FLOATS else _never(b, v[0]))
+_declare(
+    "is_nan",
+    lambda b, v, d, r: b.compare("uno", v[0], v[0]) if v[0].kind in FLOATS else _never(b, v[0]),
+)
 
 
 def _never(b: Builder, x: Value, answer: bool = False) -> Value:
@@ -334,7 +366,12 @@ def _rounding(how: str) -> Lowered:
     return lambda b, v, d, r: b.round(how, v[0]) if v[0].kind in FLOATS else v[0]
 
 
-for _name, _how in {"ceil": "ceil", "floor": "floor", "trunc": "trunc", "round_even": "rint"}.items():
+for _name, _how in {
+    "ceil": "ceil",
+    "floor": "floor",
+    "trunc": "trunc",
+    "round_even": "rint",
+}.items():
     _declare(_name, _rounding(_how))
 
 # -- choice and casts --------------------------------------------------------------------------------------------

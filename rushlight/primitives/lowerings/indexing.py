@@ -17,7 +17,15 @@ from rushlight.primitives import gather, scores, sorting
 from rushlight.primitives.lowerings.copying import copy_into, place_for
 
 
-def check(plan: Plan, index: Array, low: int, high: int, kind: type[Exception], message: str, ignore: int | None = None) -> None:
+def check(
+    plan: Plan,
+    index: Array,
+    low: int,
+    high: int,
+    kind: type[Exception],
+    message: str,
+    ignore: int | None = None,
+) -> None:
     """Stops the program where an index lies outside [low, high); `ignore` is always allowed."""
     code = plan.fault_code(kind, message)
     b = plan.kernel("check_indices", 1, index.size * 1.0)
@@ -39,17 +47,29 @@ def check(plan: Plan, index: Array, low: int, high: int, kind: type[Exception], 
     b.over_items(item)
 
 
-def _index(b: Kernel, array: Array, place: Sequence[Any], size: int, axis: int | None = None, w: int = 1, mask: Value | None = None) -> Value:
+def _index(
+    b: Kernel,
+    array: Array,
+    place: Sequence[Any],
+    size: int,
+    axis: int | None = None,
+    w: int = 1,
+    mask: Value | None = None,
+) -> Value:
     """An index as i64, counted from the front."""
     value = b.convert(array.load(b, place, axis, w, mask), I64, array.signed)
-    return b.select(b.compare("lt", value, b.const(0, I64, w)), value + b.const(size, I64, w), value)
+    return b.select(
+        b.compare("lt", value, b.const(0, I64, w)), value + b.const(size, I64, w), value
+    )
 
 
 # -- classes -------------------------------------------------------------------------------------------------
 
 
 def _check_target(plan: Plan, target: Array, classes: int, ignore: int) -> None:
-    message = f"Target {{value}} is out of bounds: with {classes} classes a target is 0 to {classes - 1}"
+    message = (
+        f"Target {{value}} is out of bounds: with {classes} classes a target is 0 to {classes - 1}"
+    )
     check(plan, target, 0, classes, IndexError, message, ignore)
 
 
@@ -70,7 +90,9 @@ def _(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, ignore:
 
 
 @scores.class_places.define_lowering
-def _(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, classes: int, ignore: int) -> None:
+def _(
+    plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, classes: int, ignore: int
+) -> None:
     values, target = operands
     sink = sinks[0]
     _check_target(plan, target, classes, ignore)
@@ -81,7 +103,9 @@ def _(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, classes
         wanted = b.convert(target.load(b, place), I64)
         wanted = b.select(b.compare("eq", wanted, b.const(ignore)), -1, wanted)
         value = values.load(b, place)
-        classes_here = b.splat(b.index(index[1]), w) + b.lane_numbers(w) if w > 1 else b.index(index[1])
+        classes_here = (
+            b.splat(b.index(index[1]), w) + b.lane_numbers(w) if w > 1 else b.index(index[1])
+        )
         here = b.compare("eq", classes_here, b.splat(wanted, w))
         sink.store(b, index, b.select(here, b.splat(value, w), b.const(0, value.kind, w)), 1, mask)
 
@@ -109,7 +133,14 @@ def _(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, ignore:
 class _Places:
     """How the dimensions of a result of `take` come from the indices and from the array."""
 
-    def __init__(self, x: Array, indices: Sequence[Array], axes: Sequence[int], front: bool, shape: Sequence[int]) -> None:
+    def __init__(
+        self,
+        x: Array,
+        indices: Sequence[Array],
+        axes: Sequence[int],
+        front: bool,
+        shape: Sequence[int],
+    ) -> None:
         self.axes = tuple(axes)
         self.count = max(i.ndim for i in indices)  # dimensions of the broadcast indices
         self.start = 0 if front else axes[0]
@@ -142,15 +173,31 @@ class _Places:
 def _check_all(plan: Plan, x: Array, indices: Sequence[Array], axes: Sequence[int]) -> None:
     for index, axis in zip(indices, axes, strict=True):
         n = x.shape[axis]
-        check(plan, index, -n, n, IndexError, f"index {{value}} is out of bounds for dimension {axis} with size {n}")
+        check(
+            plan,
+            index,
+            -n,
+            n,
+            IndexError,
+            f"index {{value}} is out of bounds for dimension {axis} with size {n}",
+        )
 
 
 def _plain(indices: Sequence[Any]) -> bool:
-    return all(isinstance(i, Array) and i.kind not in (I1,) and i.dtype.kind in "iu" for i in indices)
+    return all(
+        isinstance(i, Array) and i.kind not in (I1,) and i.dtype.kind in "iu" for i in indices
+    )
 
 
 @gather.take.define_lowering
-def _(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, axes: tuple[int, ...], front: bool) -> bool | None:
+def _(
+    plan: Plan,
+    sinks: tuple[Sink, ...],
+    operands: tuple[Any, ...],
+    *,
+    axes: tuple[int, ...],
+    front: bool,
+) -> bool | None:
     x, *indices = operands
     sink = sinks[0]
     if not _plain(indices):
@@ -170,9 +217,21 @@ def _(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, axes: t
 
 
 def _writing(add: bool) -> Any:
-    def lowering(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, axes: tuple[int, ...], front: bool) -> bool | None:
+    def lowering(
+        plan: Plan,
+        sinks: tuple[Sink, ...],
+        operands: tuple[Any, ...],
+        *,
+        axes: tuple[int, ...],
+        front: bool,
+    ) -> bool | None:
         x, values, *indices = operands
-        if not _plain(indices) or not isinstance(values, Array) or x.kind in (F16, BF16) or (add and x.kind == I1):
+        if (
+            not _plain(indices)
+            or not isinstance(values, Array)
+            or x.kind in (F16, BF16)
+            or (add and x.kind == I1)
+        ):
             return False
         shape = _result_shape(x, indices, axes, front)
         _check_all(plan, x, indices, axes)
@@ -200,7 +259,10 @@ def _writing(add: bool) -> Any:
                     place = places.source(b, index)
                     value = values.load(b, index, axis if found else None, lanes, mask)
                     if add:
-                        value = target.load(b, place, target_axis if found else None, lanes, mask) + value
+                        value = (
+                            target.load(b, place, target_axis if found else None, lanes, mask)
+                            + value
+                        )
                     target.store(b, place, value, target_axis if found else None, mask)
                     return
                 if depth == axis:
@@ -218,7 +280,9 @@ def _writing(add: bool) -> Any:
     return lowering
 
 
-def _result_shape(x: Array, indices: Sequence[Array], axes: tuple[int, ...], front: bool) -> tuple[int, ...]:
+def _result_shape(
+    x: Array, indices: Sequence[Array], axes: tuple[int, ...], front: bool
+) -> tuple[int, ...]:
     from rushlight.core.shapes import broadcast
 
     found = broadcast(*(i.shape for i in indices))
@@ -233,14 +297,23 @@ gather.put_add.define_lowering(_writing(True))
 
 
 def _along(checked: bool) -> Any:
-    def lowering(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, axis: int) -> bool | None:
+    def lowering(
+        plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, axis: int
+    ) -> bool | None:
         x, index = operands
         sink = sinks[0]
         if not x.ndim or x.ndim != index.ndim:
             return False
         n = x.shape[axis]
         kind, low = (RuntimeError, 0) if checked else (IndexError, -n)
-        check(plan, index, low, n, kind, f"index {{value}} is out of bounds for dimension {axis} with size {n}")
+        check(
+            plan,
+            index,
+            low,
+            n,
+            kind,
+            f"index {{value}} is out of bounds for dimension {axis} with size {n}",
+        )
 
         def body(b: Kernel, place: list[Any], w: int, mask: Value | None) -> None:
             at = list(place)
@@ -258,14 +331,35 @@ sorting.take_along.define_lowering(_along(False))
 
 
 @gather.scatter_along.define_lowering
-def _(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, axis: int, how: str, keep: bool) -> bool | None:
+def _(
+    plan: Plan,
+    sinks: tuple[Sink, ...],
+    operands: tuple[Any, ...],
+    *,
+    axis: int,
+    how: str,
+    keep: bool,
+) -> bool | None:
     x, index, values = operands
-    if not x.ndim or how not in ("set", "add", "sum") or not keep or x.kind in (F16, BF16, I1) or not index.size:
+    if (
+        not x.ndim
+        or how not in ("set", "add", "sum")
+        or not keep
+        or x.kind in (F16, BF16, I1)
+        or not index.size
+    ):
         return False
     if isinstance(values, Array) and values.ndim != index.ndim:
         return False
     n = x.shape[axis]
-    check(plan, index, 0, n, RuntimeError, f"index {{value}} is out of bounds for dimension {axis} with size {n}")
+    check(
+        plan,
+        index,
+        0,
+        n,
+        RuntimeError,
+        f"index {{value}} is out of bounds for dimension {axis} with size {n}",
+    )
     target, copied = place_for(plan, sinks[0])
     copy_into(plan, Sink(target), x, "scatter_base")
     lines = [1 if d == axis else m for d, m in enumerate(index.shape)]
@@ -290,12 +384,21 @@ def _(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, axis: i
 
 
 @sorting.add_along.define_lowering
-def _(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, axis: int, size: int) -> bool | None:
+def _(
+    plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, axis: int, size: int
+) -> bool | None:
     values, index = operands
     sink = sinks[0]
     if not values.ndim or values.kind in (F16, BF16, I1):
         return False
-    check(plan, index, -size, size, IndexError, f"index {{value}} is out of bounds for dimension {axis} with size {size}")
+    check(
+        plan,
+        index,
+        -size,
+        size,
+        IndexError,
+        f"index {{value}} is out of bounds for dimension {axis} with size {size}",
+    )
     target, copied = place_for(plan, sink)
     lines = [1 if d == axis else m for d, m in enumerate(values.shape)]
 

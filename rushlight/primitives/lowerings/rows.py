@@ -44,7 +44,9 @@ def _softmax(plan: Plan, sink: Sink, x: Array, axis: int, logarithm: bool) -> bo
 
         start = b.const(float("-inf"), kind, w)
         (top,) = b.loop(0, n, lambda k, t: b.maximum(t, at(k)), [start], label="top")
-        (total,) = b.loop(0, n, lambda k, t: t + math.exp(b, at(k) - top), [b.const(0.0, kind, w)], label="sum")
+        (total,) = b.loop(
+            0, n, lambda k, t: t + math.exp(b, at(k) - top), [b.const(0.0, kind, w)], label="sum"
+        )
         last = math.log(b, total) if logarithm else 1.0 / total
 
         def put(k: Value) -> None:
@@ -74,7 +76,9 @@ def _along_rows(
 
     def row(i: Value) -> None:
         index: list[Any] = [b.const(0)] * x.ndim
-        for d, place in zip(others, decompose(b, i, [x.shape[d] for d in others]) if others else [], strict=True):
+        for d, place in zip(
+            others, decompose(b, i, [x.shape[d] for d in others]) if others else [], strict=True
+        ):
             index[d] = place
         low, high = b.const(0), b.const(n)
 
@@ -133,19 +137,34 @@ def _(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, axis: i
 # -- lines: one result after the other along an axis ---------------------------------------------------------
 
 
-def _lines(plan: Plan, stem: str, x: Array, axis: int, work: float, body: Callable[[Kernel, list[Any], int, Value | None, int], None]) -> None:
+def _lines(
+    plan: Plan,
+    stem: str,
+    x: Array,
+    axis: int,
+    work: float,
+    body: Callable[[Kernel, list[Any], int, Value | None, int], None],
+) -> None:
     """Runs `body(b, index, lanes, mask, lane axis)` for every line along `axis`, lanes along another dimension."""
     others = [d for d in range(x.ndim) if d != axis and x.shape[d] != 1]
     lane_axis = next((d for d in others if x.strides[d] == 1), -1)
-    lanes = plan.target.lanes(x.kind if x.kind in FLOATS and x.kind not in (F16, BF16) else F32) if lane_axis >= 0 else 1
+    lanes = (
+        plan.target.lanes(x.kind if x.kind in FLOATS and x.kind not in (F16, BF16) else F32)
+        if lane_axis >= 0
+        else 1
+    )
     if lane_axis < 0:
         lane_axis = others[-1] if others else axis
     shape = [1 if d == axis else m for d, m in enumerate(x.shape)]
-    spread(plan, stem, shape, lane_axis, lanes, work, lambda b, i, w, m: body(b, i, w, m, lane_axis))
+    spread(
+        plan, stem, shape, lane_axis, lanes, work, lambda b, i, w, m: body(b, i, w, m, lane_axis)
+    )
 
 
 def _position(largest: bool) -> Callable[..., None]:
-    def lowering(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, axis: int) -> bool | None:
+    def lowering(
+        plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, axis: int
+    ) -> bool | None:
         x, sink = operands[0], sinks[0]
         if not x.ndim:
             return False
@@ -184,8 +203,12 @@ reduction.argmax.define_lowering(_position(True))
 reduction.argmin.define_lowering(_position(False))
 
 
-def _running(stem: str, start: float, combine: Callable[[Value, Value], Value]) -> Callable[..., bool | None]:
-    def lowering(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, axis: int) -> bool | None:
+def _running(
+    stem: str, start: float, combine: Callable[[Value, Value], Value]
+) -> Callable[..., bool | None]:
+    def lowering(
+        plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, axis: int
+    ) -> bool | None:
         x, sink = operands[0], sinks[0]
         if not x.ndim or x.kind == "i1":
             return False
@@ -195,7 +218,9 @@ def _running(stem: str, start: float, combine: Callable[[Value, Value], Value]) 
                 place = list(index)
                 place[axis] = k
                 total = combine(total, _wide(b, x.load(b, place, lane_axis, w, mask)))
-                sink.store(b, place, b.convert(total, sink.array.kind), lane_axis if w > 1 else None, mask)
+                sink.store(
+                    b, place, b.convert(total, sink.array.kind), lane_axis if w > 1 else None, mask
+                )
                 return total
 
             kind = F32 if x.kind in (F16, BF16) else x.kind

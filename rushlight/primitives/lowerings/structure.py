@@ -13,7 +13,14 @@ from rushlight.primitives.lowerings.copying import copy_into, place_for
 
 
 @structural.pad.define_lowering
-def _(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, before: tuple[int, ...], after: tuple[int, ...]) -> None:
+def _(
+    plan: Plan,
+    sinks: tuple[Sink, ...],
+    operands: tuple[Any, ...],
+    *,
+    before: tuple[int, ...],
+    after: tuple[int, ...],
+) -> None:
     x, value = operands
     target, copied = place_for(plan, sinks[0])
     lanes = lanes_for(plan.target, [x.kind])
@@ -28,14 +35,18 @@ def _(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, before:
 
     if target.size != x.size:
         spread(plan, "border", flat.shape, 0, lanes, 1.0, fill)
-    inside = target.slice(before, [b + n for b, n in zip(before, x.shape, strict=True)], [1] * x.ndim)
+    inside = target.slice(
+        before, [b + n for b, n in zip(before, x.shape, strict=True)], [1] * x.ndim
+    )
     copy_into(plan, Sink(inside), x, "inside")
     if copied:
         copy_into(plan, sinks[0], target)
 
 
 @structural.flip.define_lowering
-def _(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, axes: tuple[int, ...]) -> None:
+def _(
+    plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, axes: tuple[int, ...]
+) -> None:
     (x,) = operands
     sink = sinks[0]
     free = [d for d in range(x.ndim) if d not in axes and x.strides[d] == 1 and x.shape[d] > 1]

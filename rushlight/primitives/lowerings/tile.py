@@ -46,12 +46,16 @@ def tile(
     def step(at_a: Value, at_b: Value, totals: Sequence[Value]) -> list[Value]:
         new = list(totals)
         column = [
-            b.load(b_base, at_b + j * b_vector, kind, lanes, mask=None if masks is None else masks[j])
+            b.load(
+                b_base, at_b + j * b_vector, kind, lanes, mask=None if masks is None else masks[j]
+            )
             for j in range(vectors)
         ]
         for m in range(rows):
             place = at_a + m * a_row
-            left = b.load(a, place, kind, lanes) if paired else b.splat(b.load(a, place, kind), lanes)
+            left = (
+                b.load(a, place, kind, lanes) if paired else b.splat(b.load(a, place, kind), lanes)
+            )
             for j in range(vectors):
                 new[m * vectors + j] = b.fma(left, column[j], new[m * vectors + j])
         return new
@@ -61,7 +65,11 @@ def tile(
             return step(at_a, at_b, totals)
         trips, move_a, move_b = loops[depth]
         return b.loop(
-            0, trips, lambda i, *t: nest(depth + 1, at_a + i * move_a, at_b + i * move_b, t), list(totals), label=f"k{depth}"
+            0,
+            trips,
+            lambda i, *t: nest(depth + 1, at_a + i * move_a, at_b + i * move_b, t),
+            list(totals),
+            label=f"k{depth}",
         )
 
     return list(nest(0, b.const(0), b.const(0), first))

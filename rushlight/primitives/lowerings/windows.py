@@ -18,7 +18,16 @@ Sizes = Sequence[int]
 class Windows:
     """Where windows lie, and the loads that respect the border."""
 
-    def __init__(self, shape: Sizes, size: Sizes, stride: Sizes, before: Sizes, after: Sizes, dilation: Sizes, places: Sizes) -> None:
+    def __init__(
+        self,
+        shape: Sizes,
+        size: Sizes,
+        stride: Sizes,
+        before: Sizes,
+        after: Sizes,
+        dilation: Sizes,
+        places: Sizes,
+    ) -> None:
         self.rank = len(size)
         self.lead = len(shape) - self.rank
         self.shape = shape
@@ -26,7 +35,9 @@ class Windows:
         self.places = places  # windows along each dimension
         self.offsets = list(itertools.product(*(range(k) for k in size)))
 
-    def inputs(self, b: Kernel, index: Sequence[Any], offset: Sizes) -> tuple[list[Any], Value | None]:
+    def inputs(
+        self, b: Kernel, index: Sequence[Any], offset: Sizes
+    ) -> tuple[list[Any], Value | None]:
         """The input index of one place of the window at `index`, and whether it lies inside (None: surely)."""
         at = list(index)
         inside: Value | None = None
@@ -46,7 +57,9 @@ class Windows:
             at[self.lead + d] = place
         return at, inside
 
-    def outputs(self, b: Kernel, index: Sequence[Any], offset: Sizes) -> tuple[list[Any], Value | None]:
+    def outputs(
+        self, b: Kernel, index: Sequence[Any], offset: Sizes
+    ) -> tuple[list[Any], Value | None]:
         """The window of which the input at `index` is the place `offset`, and whether there is one."""
         at = list(index)
         inside: Value | None = None
@@ -60,11 +73,17 @@ class Windows:
             step = self.stride[d]
             place = moved
             if step > 1:
-                place = b.binary("ashr", moved, b.const(step.bit_length() - 1)) if step & (step - 1) == 0 else b.binary("div", moved, b.const(step))
+                place = (
+                    b.binary("ashr", moved, b.const(step.bit_length() - 1))
+                    if step & (step - 1) == 0
+                    else b.binary("div", moved, b.const(step))
+                )
                 both(b.compare("eq", place * step, moved))
             both(b.compare("ge", place, b.const(0)))
             both(b.compare("lt", place, b.const(self.places[d])))
-            at[self.lead + d] = b.intrinsic("smax", b.intrinsic("smin", place, b.const(self.places[d] - 1)), b.const(0))
+            at[self.lead + d] = b.intrinsic(
+                "smax", b.intrinsic("smin", place, b.const(self.places[d] - 1)), b.const(0)
+            )
         return at, inside
 
 
@@ -121,15 +140,29 @@ def _(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], **where: A
                 better = better | b.compare("uno", part, part)
             best = b.select(better, part, best)
             at_best = b.select(better, b.const(k, place_kind, w), at_best)
-        assert best is not None and at_best is not None  # noqa: S101, PT018 - windows have places
+        assert best is not None and at_best is not None  # noqa: S101 - windows have places
         values.store(b, index, b.convert(best, values.array.kind), axis, mask)
         places.store(b, index, at_best, axis, mask)
 
-    spread(plan, "max_windows", values.shape, axis, lanes, len(windows.offsets) * 1.2, body, nbytes=x.size * 4)
+    spread(
+        plan,
+        "max_windows",
+        values.shape,
+        axis,
+        lanes,
+        len(windows.offsets) * 1.2,
+        body,
+        nbytes=x.size * 4,
+    )
 
 
 def _gathered(
-    plan: Plan, stem: str, sink: Sink, windows: Windows, arrays: Sequence[Array], term: Callable[..., Value]
+    plan: Plan,
+    stem: str,
+    sink: Sink,
+    windows: Windows,
+    arrays: Sequence[Array],
+    term: Callable[..., Value],
 ) -> None:
     """Result elements, in the input's shape, as sums over the windows that cover them."""
     axis, free = _axis(windows, [sink.array, *arrays])
@@ -155,11 +188,23 @@ def _exact(windows: Windows) -> bool:
         tuple(windows.size) == tuple(windows.stride)
         and set(windows.dilation) == {1}
         and not any(windows.before)
-        and all(n == k * p for n, k, p in zip(windows.shape[windows.lead :], windows.size, windows.places, strict=True))
+        and all(
+            n == k * p
+            for n, k, p in zip(
+                windows.shape[windows.lead :], windows.size, windows.places, strict=True
+            )
+        )
     )
 
 
-def _scattered(plan: Plan, stem: str, sink: Sink, windows: Windows, arrays: Sequence[Array], term: Callable[..., Value]) -> None:
+def _scattered(
+    plan: Plan,
+    stem: str,
+    sink: Sink,
+    windows: Windows,
+    arrays: Sequence[Array],
+    term: Callable[..., Value],
+) -> None:
     """As `_gathered`, for windows that fill the input: window by window."""
     axis, free = _axis(windows, [sink.array, *arrays])
     shape = arrays[0].shape
@@ -174,7 +219,9 @@ def _scattered(plan: Plan, stem: str, sink: Sink, windows: Windows, arrays: Sequ
 
 
 @pooling.place_windows.define_lowering
-def _(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, shape: Sizes, **where: Any) -> None:
+def _(
+    plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, shape: Sizes, **where: Any
+) -> None:
     grad, places = operands
     windows = Windows(shape, places=grad.shape[grad.ndim - len(where["size"]) :], **where)
 
@@ -188,7 +235,9 @@ def _(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, shape: 
 
 
 @pooling.spread_windows.define_lowering
-def _(plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, shape: Sizes, **where: Any) -> None:
+def _(
+    plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, shape: Sizes, **where: Any
+) -> None:
     (grad,) = operands
     windows = Windows(shape, places=grad.shape[grad.ndim - len(where["size"]) :], **where)
 
