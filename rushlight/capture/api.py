@@ -186,7 +186,7 @@ def _is_number(value: Any) -> bool:
 
 def _kind(args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
     """What a program depends on of the arguments; tensors are gathered on the way."""
-    parts = []
+    parts: list[tuple[Any, ...]] = []
     for value in args:
         if isinstance(value, Tensor):
             tensors.append(value)

@@ -81,7 +81,7 @@ class Trace:
             for tensor, _ in cell.lookers:
                 tensor._array = cell.value
         for tensor in views:
-            cell, steps, _ = self.recorder.cells[id(tensor._base)]
+            cell, _, _ = self.recorder.cells[id(tensor._base)]
             tensor._array = show(cell.value, tensor._steps)
             cell.lookers.append((tensor, tensor._steps))
             self.recorder.cells[id(tensor)] = (cell, tensor._steps, tensor)
@@ -246,17 +246,16 @@ class Program:
             self._sinks.append(("write", number))
         self._check_overlaps(ranges)
         originals = {id(f.tensor): i for i, f in enumerate(scan.tensors)}
-        for i, (found, array) in enumerate(zip(scan.tensors, trace._arrays, strict=True)):
+        for i, found in enumerate(scan.tensors):
             tensor = found.tensor
             if (tensor._requires_grad, tensor._grad_fn) != flags[i]:
                 had, node = flags[i]
                 tensor._requires_grad, tensor._grad_fn = had, node
                 raise Unsuitable(f"it changes the history or requires_grad of {found.path}")
-            cell, steps, _ = recorder.cells[id(tensor)]
+            cell, _, _ = recorder.cells[id(tensor)]
             shown = tensor._array
             if isinstance(shown, Abstract) and not any(t is tensor for t, _ in cell.lookers):
                 raise Unsuitable(f"it rebinds the memory of {found.path}")
-            del array, steps
             grad, before = tensor._grad, trace._grads[i]
             if grad is before:
                 continue
@@ -320,15 +319,15 @@ class Program:
             return _Result(len(outputs) - 1)
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             inside = [self._flatten(v, recorder, outputs) for v in value]
-            return _Build(lambda items, kind=type(value): kind(*items), inside)
+            named: Callable[..., Any] = type(value)
+            return _Build(lambda items: named(*items), inside)
         if isinstance(value, (list, tuple)):
             return _Build(type(value), [self._flatten(v, recorder, outputs) for v in value])
         if isinstance(value, dict):
             keys = list(value)
             inside = [self._flatten(v, recorder, outputs) for v in value.values()]
-            return _Build(
-                lambda items, kind=type(value): kind(zip(keys, items, strict=True)), inside
-            )
+            mapping: Callable[..., Any] = type(value)
+            return _Build(lambda items: mapping(zip(keys, items, strict=True)), inside)
         if isinstance(value, Number):
             read = value.read
             return _Read(read)

@@ -109,7 +109,8 @@ for _name, _function in {
     "eq": elementwise.equal, "ne": elementwise.not_equal,
 }.items():  # fmt: skip
     setattr(Abstract, f"__{_name}__", lambda self, other, call=_function: call(self, other))
-Abstract.__neg__ = lambda self: elementwise.neg(self)  # type: ignore[attr-defined]
-Abstract.__invert__ = lambda self: elementwise.bit_not(self)  # type: ignore[attr-defined]
-Abstract.__abs__ = lambda self: elementwise.absolute(self)  # type: ignore[attr-defined]
+for _name, _function in {
+    "neg": elementwise.neg, "invert": elementwise.bit_not, "abs": elementwise.absolute,
+}.items():  # fmt: skip
+    setattr(Abstract, f"__{_name}__", lambda self, call=_function: call(self))
 Abstract.__hash__ = object.__hash__  # type: ignore[method-assign,assignment]

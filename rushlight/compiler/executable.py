@@ -96,9 +96,11 @@ class Executable:
             if name not in texts:
                 texts[name] = text
                 declared.update(dict.fromkeys(step.declarations()))
-            if not self.segments or isinstance(self.segments[-1], HostStep):
-                self.segments.append(Segment([]))
-            self.segments[-1].kernels.append(step)
+            segment = self.segments[-1] if self.segments else None
+            if not isinstance(segment, Segment):
+                segment = Segment([])
+                self.segments.append(segment)
+            segment.kernels.append(step)
         loops = '!0 = distinct !{!0, !1}\n!1 = !{!"llvm.loop.unroll.disable"}'
         self.text = "\n".join([*sorted(declared), *texts.values(), loops, ""])
         self.kernel_count = len(texts)

@@ -285,7 +285,7 @@ class Grouping:
                 equations, leaves = chain
                 size = var.dtype.itemsize
                 saved = size * (1 + len(mine))
-                added = 0
+                added = 0.0
                 for g in mine:
                     for leaf in leaves:
                         root = self.root(leaf)

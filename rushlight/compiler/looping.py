@@ -139,7 +139,7 @@ class LoopWriter:
 
     def emit(self) -> None:
         """Adds the kernels."""
-        arrays = {v: leaf.array for v, leaf in self.leaves.items()}
+        arrays: dict[Any, Array] = {v: leaf.array for v, leaf in self.leaves.items()}
         arrays |= {("out", v): self.outputs[v] for v in self.stored}
         lead = [("out", v) for v in self.stored] + [
             v for v, leaf in self.leaves.items() if leaf.equation is None
@@ -419,10 +419,10 @@ class LoopWriter:
             totals = nested(0, tuple(self._starts(b, lanes)))
             for e, total in zip(self.reductions, totals, strict=True):
                 result = b.reduce(REDUCTIONS[e.primitive.name], total)
-                place = list(index)
+                aim = list(index)
                 for d in folded:
-                    place[d] = b.const(0)
-                self._put(b, e, targets[e], partial.get(e), part, place, result, axis, None)
+                    aim[d] = b.const(0)
+                self._put(b, e, targets[e], partial.get(e), part, aim, result, axis, None)
 
         b.over_items(item)
 
@@ -557,8 +557,9 @@ class LoopWriter:
             b = self.plan.kernel(self.stem + "_parts", 1, 2.0 * parts * max(1, count // lanes))
 
             def item(
-                i: Value, b: Kernel = b, e: Equation = e, flat: Array = flat, result: Array = result
-            ) -> None:
+                i: Value, b: Kernel = b, e: Equation = e, flat: Array = flat, result: Array = result,
+                lanes: int = lanes,
+            ) -> None:  # fmt: skip
                 if count == 1 or not all(
                     s == c for s, c in zip(
                         [result.strides[d] for d in kept], _contiguous([nest.sizes[d] for d in kept]), strict=True

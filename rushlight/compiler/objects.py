@@ -130,9 +130,9 @@ def write(path: Path, code: bytes) -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(hashlib.sha256(code).digest() + code)
-            os.replace(name, path)
+            Path(name).replace(path)
         except OSError:
-            os.unlink(name)
+            Path(name).unlink()
             return
         _trim(path.parent)
     except OSError:
@@ -151,5 +151,5 @@ def _trim(folder: Path) -> None:
         if total <= LIMIT:
             return
         with contextlib.suppress(OSError):
-            os.unlink(name)
+            Path(name).unlink()
             total -= size

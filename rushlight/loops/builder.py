@@ -231,7 +231,7 @@ class Builder:
 
     def splat(self, value: Value, lanes: int) -> Value:
         """A scalar in all lanes."""
-        if lanes == 1 or value.lanes == lanes:
+        if lanes in (1, value.lanes):
             return value
         if value.number is not None:
             return self.const(value.number, value.kind, lanes)
@@ -475,7 +475,8 @@ class Builder:
             name = f"llvm.masked.load.{mangled(memory, lanes)}.p0"
             self.declared[name] = f"{shape} @{name}(ptr, i32, {mask.type}, {shape})"
             value = self.emit(
-                f"call {shape} @{name}(ptr {place.text}, i32 {align}, {mask.type} {mask.text}, {shape} zeroinitializer)",
+                f"call {shape} @{name}"
+                f"(ptr {place.text}, i32 {align}, {mask.type} {mask.text}, {shape} zeroinitializer)",
                 memory, lanes,
             )  # fmt: skip
         return self.convert(value, I1) if kind == I1 else value

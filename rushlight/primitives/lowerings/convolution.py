@@ -540,7 +540,7 @@ def _lane_images(
     del tiles
 
 
-# -- the gradient of the weight --------------------------------------------------------------------------------------------
+# -- the gradient of the weight -----------------------------------------------------------------------------
 
 
 @c.convolve_weight.define_lowering
@@ -801,8 +801,8 @@ def _lane_weight(
                         left = b.address(b.pointer(grad), at_g, kind)
                         right = b.address(b.pointer(x), at_x, kind)
                         return tile(
-                            b, kind, lanes, many, last, left, grad.strides[1], right, x.strides[-1] * dilation[-1], loops,
-                            totals, paired=True,
+                            b, kind, lanes, many, last, left, grad.strides[1], right,
+                            x.strides[-1] * dilation[-1], loops, totals, paired=True,
                         )  # fmt: skip
 
                     totals = b.loop(low, high, unit, zero, label="rows")

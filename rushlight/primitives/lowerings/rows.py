@@ -161,7 +161,7 @@ def _lines(
     )
 
 
-def _position(largest: bool) -> Callable[..., None]:
+def _position(largest: bool) -> Callable[..., bool | None]:
     def lowering(
         plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, axis: int
     ) -> bool | None:

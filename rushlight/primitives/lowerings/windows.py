@@ -90,7 +90,7 @@ class Windows:
 def _axis(windows: Windows, arrays: Sequence[Array]) -> tuple[int, bool]:
     """The axis for lanes; and whether it is none of the windows' own."""
     lead = range(windows.lead)
-    found = shared_axis([a for a in arrays], skip=range(windows.lead, windows.lead + windows.rank))
+    found = shared_axis(list(arrays), skip=range(windows.lead, windows.lead + windows.rank))
     if found is not None and arrays[0].shape[found] >= 4:
         return found, True
     del lead
@@ -238,7 +238,7 @@ def _(
 def _(
     plan: Plan, sinks: tuple[Sink, ...], operands: tuple[Any, ...], *, shape: Sizes, **where: Any
 ) -> None:
-    (grad,) = operands
+    grad: Array = operands[0]
     windows = Windows(shape, places=grad.shape[grad.ndim - len(where["size"]) :], **where)
 
     def term(b: Kernel, at: list[Any], k: int, axis: int, w: int, mask: Value | None) -> Value:
