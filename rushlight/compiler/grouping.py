@@ -146,7 +146,7 @@ class Grouping:
             return False
         name = equation.primitive.name
         if name == "bitcast":
-            return equation.outputs[0].dtype.itemsize == equation.operands[0].dtype.itemsize
+            return bool(equation.outputs[0].dtype.itemsize == equation.operands[0].dtype.itemsize)
         return name != "strided"
 
     def _begin(self, kind: str, shape: tuple[int, ...], head: Equation | None = None) -> Group:

@@ -7,8 +7,6 @@ what they are made of. Everything else lies in the order of its indices.
 
 from __future__ import annotations
 
-from typing import Any
-
 from rushlight.compiler.graph import Var
 from rushlight.compiler.grouping import Group
 from rushlight.loops.arrays import Array
@@ -50,7 +48,7 @@ def choose_order(
         return picture_order(var.shape, target.lanes("float")) if var.shape == group.shape else None
     if head is not None and head.primitive.name not in FOLLOWING:
         return None
-    best: tuple[int, Any] = (0, None)
+    best: tuple[int, tuple[int, ...] | None] = (0, None)
     for equation in group.equations:
         for operand in equation.operands:
             if not isinstance(operand, Var) or operand in group.members:

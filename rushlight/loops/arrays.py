@@ -74,7 +74,7 @@ class Array:
     @property
     def signed(self) -> bool:
         """Whether integers of the dtype have a sign."""
-        return self.dtype.kind != "u"
+        return bool(self.dtype.kind != "u")
 
     @property
     def is_contiguous(self) -> bool:

@@ -275,32 +275,28 @@ class Builder:
 
     def binary(self, operation: str, a: Any, b: Any) -> Value:
         """add, sub, mul, div, rem, and, or, xor, shl, ashr, lshr, udiv, urem; constants of i64 are folded."""
-        a, b = self._pair(a, b)
-        if a.kind == I64 and a.lanes == 1:
-            x, y = a.number, b.number
-            if operation == "add":
-                if x is not None and y is not None:
-                    return self.const(x + y)
-                if y == 0:
-                    return a
-                if x == 0:
-                    return b
-            elif operation == "sub":
-                if x is not None and y is not None:
-                    return self.const(x - y)
-                if y == 0:
-                    return a
-            elif operation == "mul":
-                if x is not None and y is not None:
-                    return self.const(x * y)
-                if y == 1:
-                    return a
-                if x == 1:
-                    return b
-                if y == 0 or x == 0:
-                    return self.const(0)
-        word = (_FLOATING if a.kind in FLOATS else _INTEGER)[operation]
-        return self.emit(f"{word} {a.type} {a.text}, {b.text}", a.kind, a.lanes)
+        left, right = self._pair(a, b)
+        if left.kind == I64 and left.lanes == 1:
+            folded = self._folded(operation, left, right)
+            if folded is not None:
+                return folded
+        word = (_FLOATING if left.kind in FLOATS else _INTEGER)[operation]
+        return self.emit(f"{word} {left.type} {left.text}, {right.text}", left.kind, left.lanes)
+
+    def _folded(self, operation: str, a: Value, b: Value) -> Value | None:
+        """The result of whole numbers that are known while the text is written; None where it is not."""
+        x, y = a.number, b.number
+        if x is not None and y is not None and operation in ("add", "sub", "mul"):
+            return self.const(
+                x + y if operation == "add" else x - y if operation == "sub" else x * y
+            )
+        if (operation in ("add", "sub") and y == 0) or (operation == "mul" and y == 1):
+            return a
+        if (operation == "add" and x == 0) or (operation == "mul" and x == 1):
+            return b
+        if operation == "mul" and 0 in (x, y):
+            return self.const(0)
+        return None
 
     def negate(self, a: Value) -> Value:
         """-a; flips the sign bit of floating point numbers."""
