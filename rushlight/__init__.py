@@ -32,6 +32,7 @@ _ROOMS = frozenset(
 #: Functions of the compiler's rooms: where they are.
 _LATE = {
     "compile": "capture.api",
+    "debug": "core.flags",
     "set_num_threads": "capture.threads",
     "get_num_threads": "capture.threads",
     "set_flush_denormal": "capture.threads",

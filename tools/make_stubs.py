@@ -316,6 +316,8 @@ def package_stub() -> str:
     for name, value in sorted(vars(rushlight).items()):
         if name.startswith("_") or inspect.ismodule(value) or not _plain(name):
             continue
+        if name in rushlight._LATE:
+            continue
         if isinstance(value, type):
             classes.append(f"from {value.__module__} import {value.__name__} as {name}")
         elif isinstance(value, dtype):
@@ -336,6 +338,10 @@ def package_stub() -> str:
                 functions.append(f"def {name}(*args: Any, **kwargs: Any) -> Any: ...")
         else:
             values.append(f"{name}: Any")
+    functions += [
+        f"from rushlight.{module} import {name} as {name}"
+        for name, module in sorted(rushlight._LATE.items())
+    ]
     return (
         "\n".join(
             [
@@ -413,36 +419,6 @@ STUBS = {
     "rushlight/nn/functional.pyi": functional_stub,
     "rushlight/ops/names.py": names_of_families,
 }
-
-
-def names_of_families() -> str:
-    """rushlight/ops/names.py: which public names are declared where, of the families that load late."""
-    from rushlight.ops.declare import FUNCTIONS
-
-    early = subprocess.run(
-        [sys.executable, "-c", "import sys, rushlight; print(*sys.modules)"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.split()  # fmt: skip
-    functions: dict[str, str] = {}
-    methods: dict[str, str] = {}
-    for call in FUNCTIONS.values():
-        this, module = call.op, call.op.body.__module__
-        if module in early:
-            continue
-        family = module.rpartition(".")[2]
-        public = [name for name in (this.name, *this.aliases) if "." not in name]
-        if this.function and this.module == "":
-            functions.update(dict.fromkeys(public, family))
-        if this.method:
-            methods.update(dict.fromkeys(public, family))
-        if this.inplace:
-            methods.update(dict.fromkeys((name + "_" for name in public), family))
-        methods.update(dict.fromkeys((*this.operators, *filter(None, [this.property])), family))
-    lines = [HEAD + "from __future__ import annotations\n"]
-    for title, table in (("FUNCTIONS", functions), ("METHODS", methods)):
-        rows = [f"    {name!r}: {family!r}," for name, family in sorted(table.items())]
-        lines += [f"{title}: dict[str, str] = {{", *rows, "}"]
-    return "\n".join(lines).replace("'", '"') + "\n"
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from rushlight.autograd.modes import state as modes
+from rushlight.capture import telling
 from rushlight.capture.program import Program
 from rushlight.capture.recorder import Unsuitable
 from rushlight.capture.state import ALWAYS_NUMBERS, CONSTANTS, Scan
 from rushlight.core import dtypes
+from rushlight.core.flags import verbosity
+from rushlight.core.sites import describe
 from rushlight.nn.module import Module
 from rushlight.primitives.interpreter import slot
 from rushlight.tensor.tensor import Tensor
@@ -50,7 +54,15 @@ class Compiled:
         _registry().add(self)
 
     def __repr__(self) -> str:
-        return f"<compiled {getattr(self.function, '__qualname__', self.function)!s}>"
+        return f"<compiled {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """The function's name and where it is written, for people."""
+        name = str(getattr(self.function, "__qualname__", type(self.function).__qualname__))
+        code = getattr(self.function, "__code__", None)
+        where = "" if code is None else f" ({describe((code, 0))})"
+        return name.rpartition("<locals>.")[2] + where
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As a method: compiled for each object by itself."""
@@ -122,6 +134,7 @@ class Compiled:
             if program.fits():
                 return program(scan.arguments)
         reason = self._reason(scan, key)
+        started = time.perf_counter()
         try:
             program = Program(
                 self.function, args, kwargs, scan, self._dynamic, lambda: self._scan(args, kwargs)
@@ -133,10 +146,15 @@ class Compiled:
                 f"{self!r} stays eager: {found}. See .stats().", RuntimeWarning, stacklevel=4
             )
             self._stats["eager_calls"] += 1
+            if verbosity.level:
+                telling.kept_eager(self.name, str(found))
             return self.function(*args, **kwargs)
         except BaseException:
             scan.undo()
             raise
+        program.executable.title = self.name
+        if verbosity.level:
+            telling.told(self.name, program, reason, time.perf_counter() - started)
         self._stats["compiles"] += 1
         self._stats["reasons"].append(reason)
         self._loose.update(program.loose)

@@ -24,6 +24,7 @@ class Interpreted:
     def __init__(self, graph: Graph, writable: list[tuple[int, int]]) -> None:
         from rushlight.compiler.passes import optimize
 
+        self.title = ""
         self.graph, self._writable = optimize(graph), dict(writable)
 
     def run(self, inputs: list[Any], outputs: list[Any] | None = None) -> list[Any]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from rushlight.cli.errors import CommandError
 from rushlight.cli.prepare import centred, picture_file
+from rushlight.core.flags import setting
 from rushlight.datasets.digits import Digits
 from rushlight.datasets.folder import IMG_EXTENSIONS, ImageFolder, find_classes
 from rushlight.datasets.mnist import (
@@ -55,7 +56,7 @@ class Pictures:
 
 def data_folder() -> Path:
     """Where downloaded data lies: RUSHLIGHT_DATA, or the user's cache."""
-    named = os.environ.get("RUSHLIGHT_DATA")
+    named = setting("RUSHLIGHT_DATA")
     if named:
         return Path(named).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME") or (Path.home() / ".cache")

@@ -125,7 +125,9 @@ class Assembly:
         self.outputs: list[Array] = []
         self.scratches: list[Array] = []
         self._wholes: dict[Var, Array] = {}
-        self.scopes: dict[int, Equation | None] = {}
+        #: By id of a kernel: the equation that it is there for.
+        self.scopes: dict[int, Equation] = {}
+        self._group: Group | None = None  # whose kernels are being written
         for i, var in enumerate(graph.inputs):
             array = (
                 Array(Memory(_bytes(var), f"input {i}"), var.dtype, var.shape)
@@ -146,6 +148,7 @@ class Assembly:
         for group in self.grouping.groups:
             self._emit(group)
         for var, array in self._copies:
+            self._group = self.grouping.group_of.get(self.grouping.root(var))
             self._copy(self.array(var), array, "store")
 
     # -- outputs -----------------------------------------------------------------------------------------------
@@ -331,7 +334,7 @@ class Assembly:
     # -- emission -------------------------------------------------------------------------------------------------
 
     def _emit(self, group: Group) -> None:
-        before = len(self.plan.kernels)
+        self._group = group
         if group.kind == "loop":
             leaves = self.leaves(group, group.equations, group.shape)
             outputs = {v: self._allocate(v, group) for v in group.outputs}
@@ -341,20 +344,19 @@ class Assembly:
                 self._loop(stem, group.shape, group.equations, leaves, outputs, group.axes)
         else:
             self._emit_heavy(group)
-        self._take(before, group)
+        self._flush()
 
-    def _take(self, before: int, group: Group | None) -> None:
+    def _flush(self) -> None:
         """Moves the plan's new kernels to the program."""
-        head = None if group is None else group.equations[0]
+        equations = [] if self._group is None else self._group.equations
+        origin = next((e for e in equations if e.scope), equations[0] if equations else None)
         for kernel in self.plan.kernels:
-            self.scopes[id(kernel)] = head
+            if origin is not None:
+                self.scopes[id(kernel)] = origin
             self.steps.append(kernel)
         self.plan.kernels.clear()
         self.scratches += self.plan.scratches
         self.plan.scratches.clear()
-
-    def _flush(self) -> None:
-        self._take(0, None)
 
     def _emit_heavy(self, group: Group) -> None:
         head = group.equations[0]

@@ -219,9 +219,14 @@ ask:
   br label %start
 start:
   %shared = phi i1 [false, %ready], [%free, %ask]
+  %timed = icmp ne ptr %clock, null
+  br i1 %timed, label %first, label %head
+first:
+  %begin = call i64 @llvm.readcyclecounter()
+  store i64 %begin, ptr %clock
   br label %head
 head:
-  %i = phi i64 [0, %start], [%i1, %next]
+  %i = phi i64 [0, %start], [0, %first], [%i1, %next]
   %going = icmp slt i64 %i, %calls
   br i1 %going, label %body, label %good
 body:
@@ -247,7 +252,6 @@ one:
   call void %f(ptr %args, i64 0, i64 %items)
   br label %after
 after:
-  %timed = icmp ne ptr %clock, null
   br i1 %timed, label %stamp, label %checked
 stamp:
   %now = call i64 @llvm.readcyclecounter()

@@ -14,7 +14,9 @@ from rushlight.compiler.memory import plan_arena
 from rushlight.compiler.objects import load
 from rushlight.compiler.passes import optimize
 from rushlight.compiler.processor import host_target
+from rushlight.compiler.profile import run_told
 from rushlight.compiler.program import Program
+from rushlight.core.flags import verbosity
 from rushlight.loops.arrays import Array
 from rushlight.loops.kernel import Kernel
 
@@ -48,6 +50,8 @@ class Executable:
         self, graph: Graph, writable: Sequence[tuple[int, int]] = (), optimized: bool = False
     ) -> None:
         target = host_target()
+        #: What is compiled, for people.
+        self.title = ""
         self.graph = graph if optimized else optimize(graph)
         self.writable = dict(writable)
         assembly = Assembly(self.graph, target, writable)
@@ -149,12 +153,14 @@ class Executable:
                 addresses[slot] = array.__array_interface__["data"][0]
             results.append(array)
             slot += 1
-        for segment in self.segments:
-            if isinstance(segment, Segment):
-                if segment.program.run(self._slots, self._status_address):
-                    self._raise()
-            else:
-                self._run_host(segment)
+        if verbosity.level > 1:
+            run_told(self)
+        else:
+            for segment in self.segments:
+                if isinstance(segment, HostStep):
+                    self.run_host(segment)
+                elif segment.program.run(self._slots, self._status_address):
+                    self.check()
         for number, i in into.items():
             for k, array, packed in back:
                 if k == i:
@@ -166,8 +172,11 @@ class Executable:
             )
         return results
 
-    def _raise(self) -> None:
+    def check(self) -> None:
+        """Raises what a kernel of checks has found."""
         code, value = (int(n) for n in self._status)
+        if not code:
+            return
         self._status[:] = 0
         kind, message = self.faults[code]
         raise kind(message.format(value=value))
@@ -191,7 +200,13 @@ class Executable:
             tuple(s * item for s in array.strides),
         )
 
-    def _run_host(self, step: HostStep) -> None:
+    @property
+    def addresses(self) -> tuple[int, int]:
+        """Of the slots and of the status, for a native call."""
+        return self._slots, self._status_address
+
+    def run_host(self, step: HostStep) -> None:
+        """Runs one equation by its reference."""
         operands = tuple(self._view(o) if isinstance(o, Array) else o for o in step.operands)
         result = step.equation.primitive.evaluate(operands, step.equation.params)
         for value, target in zip(

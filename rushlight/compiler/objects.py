@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rushlight.compiler.processor import description, llvm, machine
+from rushlight.core.flags import setting
 
 #: Bytes that the folder may hold before the files used longest ago go.
 LIMIT = 256 << 20
@@ -88,9 +89,9 @@ def key_of(text: str) -> str:
 
 def cache_folder() -> Path | None:
     """The private folder of object files, made if need be; None where there can be none."""
-    if os.environ.get("RUSHLIGHT_CACHE") == "0":
+    if setting("RUSHLIGHT_CACHE") == "0":
         return None
-    chosen = os.environ.get("RUSHLIGHT_CACHE_DIR")
+    chosen = setting("RUSHLIGHT_CACHE_DIR")
     base = (
         Path(chosen)
         if chosen

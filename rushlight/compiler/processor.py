@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import os
 import platform
 from typing import Any
 
+from rushlight.core.flags import setting
 from rushlight.loops.target import Target
 
 #: What RUSHLIGHT_TARGET may name: the features of the machine, cut down.
@@ -29,7 +29,7 @@ def llvm() -> Any:
 @functools.cache
 def description() -> tuple[str, str]:
     """LLVM's name of the processor and its features."""
-    limit = os.environ.get("RUSHLIGHT_TARGET", "")
+    limit = setting("RUSHLIGHT_TARGET")
     if limit:
         if limit not in LIMITS:
             raise ValueError(
@@ -46,7 +46,7 @@ def description() -> tuple[str, str]:
 def host_target() -> Target:
     """What lowerings are told of the processor."""
     features = set(description()[1].split(","))
-    if os.environ.get("RUSHLIGHT_TARGET") == "sse2":
+    if setting("RUSHLIGHT_TARGET") == "sse2":
         return Target(16, 16, fma=False)
     if "+avx512f" in features:
         return Target(64, 32)
