@@ -83,7 +83,8 @@ class Executable:
         self._input_count = len(assembly.inputs)
         self._addresses = np.zeros(self._status_slot + 1, np.int64)
         self._addresses[self._status_slot] = self._status.ctypes.data
-        self._slots, self._status_address = self._addresses.ctypes.data, self._status.ctypes.data
+        #: The address of the slots' addresses, for a native call.
+        self.slots: int = self._addresses.ctypes.data
         self._held: list[Any] = [None] * self._status_slot
 
     # -- compiling ------------------------------------------------------------------------------------------
@@ -118,7 +119,9 @@ class Executable:
                     (k.name, [_place(a) for a in k.arrays], k.items, k.work, k.checks)
                     for k in segment.kernels
                 ]
-                segment.program = Program(self.library, calls, base)
+                segment.program = Program(
+                    self.library, calls, base, self._status.ctypes.data
+                )
 
     # -- running --------------------------------------------------------------------------------------------
 
@@ -159,7 +162,7 @@ class Executable:
             for segment in self.segments:
                 if isinstance(segment, HostStep):
                     self.run_host(segment)
-                elif segment.program.run(self._slots, self._status_address):
+                elif segment.program.run(self.slots):
                     self.check()
         for number, i in into.items():
             for k, array, packed in back:
@@ -199,11 +202,6 @@ class Executable:
             array.offset * item,
             tuple(s * item for s in array.strides),
         )
-
-    @property
-    def addresses(self) -> tuple[int, int]:
-        """Of the slots and of the status, for a native call."""
-        return self._slots, self._status_address
 
     def run_host(self, step: HostStep) -> None:
         """Runs one equation by its reference."""

@@ -1,166 +1,214 @@
-"""The thread pool: Python threads that stay in native code, claim chunks of work, and park when there is none."""
+"""The thread pool: native threads that claim chunks of work, and park when there is none (see driver.py)."""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import os
+import sys
 import threading
-from pathlib import Path
-from typing import Any
+import time
+from collections.abc import Callable
 
 import numpy as np
 
 from rushlight.compiler import driver
-from rushlight.compiler.objects import load
+from rushlight.compiler.available import available_processors
+from rushlight.compiler.objects import Library, load
+from rushlight.compiler.platforms import Platform
+from rushlight.compiler.processor import llvm
+from rushlight.compiler.workers import Worker
+
+#: How long a thread with nothing to do turns before it sleeps.
+SPIN_NS = 50_000
+_CACHE_LINE = 64
 
 
 class Pool:
-    """The shared words, the workers, and the native functions."""
+    """The words that threads share, the workers, and the native functions."""
 
-    def __init__(self) -> None:
-        self.library = load(driver.driver_text(), ("run", "worker", "wake"))
-        block = np.zeros(driver.WORDS + 8, np.int64)
-        start = -block.ctypes.data % 64 // 8
-        self._block = block
+    def __init__(self, count: int, flush: bool, library: Library) -> None:
+        self.library = library
+        spare = _CACHE_LINE // 8
+        block = np.zeros(driver.WORDS + spare, np.int64)
+        start = -block.ctypes.data % _CACHE_LINE // 8
         self.words = block[start : start + driver.WORDS]
-        self.context = self.words.ctypes.data
+        self.context: int = self.words.ctypes.data
         pointer, integer = ctypes.c_void_p, ctypes.c_int64
-        self.run = ctypes.CFUNCTYPE(
-            integer, pointer, pointer, integer, pointer, integer, pointer, pointer, pointer
-        )(self.library.address("run"))
-        self._worker = ctypes.CFUNCTYPE(None, pointer)(self.library.address("worker"))
-        self._wake = ctypes.CFUNCTYPE(None, pointer)(self.library.address("wake"))
-        self.threads: list[threading.Thread] = []
-        self.words[driver.CHUNK] = 1
-        self.words[driver.FLUSH] = 1
-        self.resize(threads_wanted())
+        #: run(context, program, slots, clock): all of them addresses, the last may be None.
+        self.run = ctypes.CFUNCTYPE(integer, pointer, pointer, pointer, pointer)(
+            library.address("run")
+        )
+        self._rouse = ctypes.CFUNCTYPE(None, pointer, ctypes.c_int32)(library.address("rouse"))
+        self._workers: list[Worker] = []
+        self.words[driver.FLUSH] = int(flush)
+        self.words[driver.THREADS] = 1
+        self.start(count)
 
-    def resize(self, count: int) -> None:
-        """Starts workers until `count` threads, the caller's among them, can share work."""
-        if len(self.threads) > count - 1:
+    def start(self, count: int) -> None:
+        """Starts or ends workers, until `count` threads, the caller's among them, share the work."""
+        if len(self._workers) > count - 1:
             self.stop()
-        while len(self.threads) < count - 1:
-            thread = threading.Thread(
-                target=self._worker, args=(self.context,), daemon=True, name="rushlight worker"
-            )
-            thread.start()
-            self.threads.append(thread)
-        self.words[driver.THREADS] = count
+        # Where threads outnumber processors, one that turns holds up one that works.
+        crowded = count > available_processors()
+        self.words[driver.SPIN] = 0 if crowded else int(SPIN_NS * ticks_per_nanosecond())
+        with contextlib.suppress(OSError, RuntimeError):  # fewer will have to do
+            while len(self._workers) < count - 1:
+                name = f"rushlight-{len(self._workers) + 1}"
+                self._workers.append(Worker(self.library.address("worker"), self.context, name))
+        self.words[driver.THREADS] = len(self._workers) + 1
 
     def stop(self) -> None:
-        """Ends all workers."""
+        """Ends all workers; programs that are running go on alone."""
         self.words[driver.THREADS] = 1
         self.words[driver.STOP] = 1
-        for thread in self.threads:
-            while thread.is_alive():
-                self._wake(self.context)
-                thread.join(0.001)
-        self.threads.clear()
+        while self._workers:
+            self._workers.pop().join(lambda: self._rouse(self.context, 1 << 30))
         self.words[driver.STOP] = 0
 
 
-_pool: Pool | None = None
-_wanted: int | None = None
-_flush = True
-_lock = threading.Lock()
+class _State:
+    """What this process has set, and its pool once one was asked for."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.pool: Pool | None = None
+        self.wanted: int | None = None
+        self.flush = True
+        self.ended = False
+        #: Pools of processes from which this one was forked: what runs may still point at their words.
+        self.retired: list[Pool] = []
+
+
+_state = _State()
 
 
 def pool() -> Pool:
     """The process's pool, started when first asked for."""
-    global _pool  # noqa: PLW0603 - one pool a process
-    if _pool is None:
-        with _lock:
-            if _pool is None:
-                made = Pool()
-                made.words[driver.FLUSH] = int(_flush)
-                _pool = made
-    return _pool
+    return _state.pool or _start()
 
 
-def _forget() -> None:
-    """In a forked child the workers are gone: the next program starts new ones."""
-    global _pool, _lock  # noqa: PLW0603
-    _lock = threading.Lock()
-    if _pool is not None:
-        _retired.append(_pool)  # its code and words must outlive whatever still points at them
-    _pool = None
+def _start() -> Pool:
+    with _state.lock:
+        if _state.pool is None:
+            library = _state.retired[-1].library if _state.retired else native()
+            count = 1 if _state.ended else threads_wanted()
+            _state.pool = Pool(count, _state.flush, library)
+        return _state.pool
 
 
-_retired: list[Any] = []
+_native: Library | None = None
+
+
+def native() -> Library:
+    """The driver's machine code, for this process."""
+    global _native  # noqa: PLW0603 - made when first asked for
+    if _native is None:
+        if sys.platform == "win32":
+            functions = ctypes.WinDLL("api-ms-win-core-synch-l1-2-0.dll")
+            for name in ("WaitOnAddress", "WakeByAddressAll"):
+                address = ctypes.cast(getattr(functions, name), ctypes.c_void_p).value
+                llvm().add_symbol(name, address)
+        _native = load(driver.driver_text(Platform.here()), ("run", "worker", "rouse"))
+    return _native
+
+
+_rate: float | None = None
+
+
+def ticks_per_nanosecond() -> float:
+    """The rate of the clock that the driver reads, measured once against the system's."""
+    global _rate  # noqa: PLW0603 - measured when first asked for
+    if _rate is None:
+        clock = ctypes.CFUNCTYPE(ctypes.c_int64)(native().address("clock"))
+        started, first = _read_together(clock)
+        while time.perf_counter_ns() - started < 300_000:
+            pass
+        ended, last = _read_together(clock)
+        _rate = (last - first) / (ended - started)
+    return _rate
+
+
+def _read_together(clock: Callable[[], int]) -> tuple[int, int]:
+    """Nanoseconds and ticks of one moment: of some readings, the one that took least."""
+    readings = []
+    for _ in range(5):
+        before = time.perf_counter_ns()
+        ticks = clock()
+        after = time.perf_counter_ns()
+        readings.append((after - before, (before + after) // 2, ticks))
+    _, nanoseconds, ticks = min(readings)
+    return nanoseconds, ticks
+
+
+# -- forks and the end ---------------------------------------------------------------------------------------
+
+
+def _before_fork() -> None:
+    """Workers end before a fork, so that the child is copied from a process without threads of ours."""
+    _state.lock.acquire()
+    if _state.pool is not None:
+        _state.pool.stop()
+
+
+def _after_fork_in_parent() -> None:
+    try:
+        if _state.pool is not None and not _state.ended:
+            _state.pool.start(threads_wanted())
+    finally:
+        _state.lock.release()
+
+
+def _after_fork_in_child() -> None:
+    """The next program starts workers of the child's own."""
+    _state.lock = threading.Lock()
+    if _state.pool is not None:
+        _state.retired.append(_state.pool)
+    _state.pool = None
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
 
 
 @atexit.register
 def _end() -> None:
-    if _pool is not None:
-        _pool.stop()
+    """Workers end before the interpreter does; what runs later, or still, runs alone."""
+    with _state.lock:
+        _state.ended = True
+        if _state.pool is not None:
+            _state.pool.stop()
 
 
-# -- how many ------------------------------------------------------------------------------------------------
-
-
-def available_cpus() -> int:
-    """Processors that this process may use: its affinity, cut to the cgroup's quota."""
-    count = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    quota = cgroup_quota()
-    return max(1, min(count, count if quota is None else max(1, int(quota))))
-
-
-def cgroup_quota(root: str = "/sys/fs/cgroup", process: str = "/proc/self/cgroup") -> float | None:
-    """Processors' worth of time that cgroups (version 2, then 1) grant; None if they set no limit."""
-    try:
-        lines = Path(process).read_text().splitlines()
-    except OSError:
-        return None
-    found: list[float] = []
-    for line in lines:
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
-        if not controllers:
-            base = Path(root)
-            names = [p for p in path.strip("/").split("/") if p]
-            for i in range(len(names) + 1):
-                _read_limit(base.joinpath(*names[:i]) / "cpu.max", found)
-        elif "cpu" in controllers.split(","):
-            for folder in (Path(root) / "cpu" / path.strip("/"), Path(root) / "cpu"):
-                try:
-                    quota = int((folder / "cpu.cfs_quota_us").read_text())
-                    period = int((folder / "cpu.cfs_period_us").read_text())
-                except (OSError, ValueError):
-                    continue
-                if quota > 0 and period > 0:
-                    found.append(quota / period)
-    return min(found, default=None)
-
-
-def _read_limit(path: Path, found: list[float]) -> None:
-    try:
-        quota, period = path.read_text().split()[:2]
-    except (OSError, ValueError):
-        return
-    if quota != "max" and int(period) > 0:
-        found.append(int(quota) / int(period))
+# -- settings ------------------------------------------------------------------------------------------------
 
 
 def threads_wanted() -> int:
     """The number of threads that programs use."""
-    return available_cpus() if _wanted is None else _wanted
+    return available_processors() if _state.wanted is None else _state.wanted
 
 
 def set_threads(count: int) -> None:
     """Sets the number of threads that programs use from now on."""
-    global _wanted  # noqa: PLW0603
-    _wanted = count
-    if _pool is not None:
-        _pool.resize(count)
+    _set(lambda: setattr(_state, "wanted", count), lambda found: found.start(count))
 
 
 def set_flush(flush: bool) -> None:
     """Whether subnormal numbers count as zero inside of programs."""
-    global _flush  # noqa: PLW0603
-    _flush = flush
-    if _pool is not None:
-        _pool.words[driver.FLUSH] = int(flush)
+
+    def tell(found: Pool) -> None:
+        found.words[driver.FLUSH] = int(flush)
+
+    _set(lambda: setattr(_state, "flush", flush), tell)
+
+
+def _set(note: Callable[[], None], tell: Callable[[Pool], None]) -> None:
+    with _state.lock:
+        note()
+        if _state.pool is not None and not _state.ended:
+            tell(_state.pool)

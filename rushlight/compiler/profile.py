@@ -71,7 +71,6 @@ def loops_of(kernel: Kernel) -> str:
 def run_timed(executable: Executable) -> list[Figures]:
     """Makes the calls of a program whose arrays are bound, as its own loop does, with the clock on."""
     found: list[Figures] = []
-    ticks = machine().ticks
     for step in executable.segments:
         if isinstance(step, HostStep):
             started = time.perf_counter()
@@ -82,14 +81,14 @@ def run_timed(executable: Executable) -> list[Figures]:
                 Figures(equation.primitive.name, equation.scope, equation.site, "", seconds, 0, 0, on_host=True)
             )  # fmt: skip
             continue
-        clock = step.program.timed(*executable.addresses)
+        clock = step.program.timed(executable.slots)
         executable.check()
         for kernel, taken in zip(step.kernels, clock[1:] - clock[:-1], strict=True):
             origin = executable.assembly.scopes.get(id(kernel))
             found.append(
                 Figures(
                     kernel.name, origin.scope if origin else "", origin.site if origin else "", loops_of(kernel),
-                    float(taken) / ticks, kernel.flops, kernel.bytes,
+                    float(taken) * 1e-9, kernel.flops, kernel.bytes,
                 )
             )  # fmt: skip
     return found

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.compiler import driver
-from rushlight.compiler.pool import pool
+from rushlight.compiler.pool import pool, ticks_per_nanosecond
 
 #: A call is shared by threads from this many nanoseconds on, in chunks of at least this many.
 SHARED_NS, CHUNK_NS = 4000.0, 2000.0
@@ -19,7 +19,8 @@ MOST_CHUNKS = 32
 class Program:
     """Kernel calls with their arguments.
 
-    A call is (kernel, places, items, work, checks); a place is ("slot", number, byte offset) or ("arena", offset).
+    A call is (kernel, places, items, work, checks); a place is ("slot", number, byte offset) or ("arena", offset). `arena` and `status` are
+    addresses: of the arena, and of the two words in which kernels report faults.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class Program:
         library: Any,
         calls: Sequence[tuple[str, Sequence[tuple[Any, ...]], int, float, bool]],
         arena: int,
+        status: int,
     ) -> None:
         self._library = library
         total = sum(len(places) for _, places, *_ in calls)
@@ -48,26 +50,22 @@ class Program:
                 else:
                     self._arguments[at] = arena + place[1]
                 at += 1
-        self._patches = np.array(patches, np.int64).reshape(-1, 3)
+        self._patches = np.array(patches, np.int64).reshape(-1, driver.PATCH_WORDS)
         self._count = len(calls)
-        self._fixed = (
-            self._table.ctypes.data,
-            self._count,
-            self._patches.ctypes.data,
-            len(patches),
+        self._words = np.array(
+            [self._table.ctypes.data, len(calls), self._patches.ctypes.data, len(patches), status],
+            np.int64,
         )
+        self._address = self._words.ctypes.data
 
-    def run(self, slots: int, status: int, clock: int | None = None) -> int:
-        """Makes the calls; `slots` and `status` are addresses. Not 0 if a check failed."""
+    def run(self, slots: int, clock: int | None = None) -> int:
+        """Makes the calls; `slots` is the address of the slots' addresses. Not 0 if a check failed."""
         running = pool()
-        table, count, patches, patched = self._fixed
-        result: int = running.run(
-            running.context, table, count, patches, patched, slots, status, clock
-        )
+        result: int = running.run(running.context, self._address, slots, clock)
         return result
 
-    def timed(self, slots: int, status: int) -> np.ndarray[Any, Any]:
-        """As `run`; gives the processor's clock after each call, and before the first."""
+    def timed(self, slots: int) -> np.ndarray[Any, Any]:
+        """As `run`; gives the nanoseconds at which each call began, and the last one ended."""
         clock = np.zeros(self._count + 1, np.int64)
-        self.run(slots, status, clock.ctypes.data)
-        return clock
+        self.run(slots, clock.ctypes.data)
+        return (clock - clock[0]) / ticks_per_nanosecond()

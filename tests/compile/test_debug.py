@@ -83,4 +83,3 @@ def test_the_machine_is_measured_once_for_a_number_of_threads() -> None:
     assert machine() is first
     assert first.flops > 1e9
     assert first.bytes > 1e8
-    assert first.ticks > 1e6
