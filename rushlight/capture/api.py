@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import time
 import warnings
@@ -33,6 +34,16 @@ def _registry() -> Any:
 
         _all = weakref.WeakSet()
     return _all
+
+
+def _unlock() -> None:
+    """In a forked child no other thread is left that could release a lock."""
+    for each in _registry():
+        each._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)
 
 
 class Compiled:

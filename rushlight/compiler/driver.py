@@ -8,10 +8,10 @@ Who does which chunk?  Whoever claims it. OPEN counts the chunks that nobody has
     that were taken from the end (upper half). The caller claims from the front, workers from the end, so that in call
     after call a thread finds what it wrote before in its own cache. A worker that the system has put aside has claimed
     nothing, or one chunk: the others do the rest.
-When may the task's words be read?  After a claim was won. They are written while OPEN is empty and LEFT is zero, and
-    publishing OPEN orders them before it.
-When is a call done?  When LEFT, the chunks not finished yet, is zero. The caller turns for SPIN ticks of the clock, then
-    sleeps until the last chunk's thread wakes it: a caller that kept turning would hold the very core that the
+When may the task's words be read?  After a claim was won. They are written while OPEN is empty and LEFT is
+    zero, and publishing OPEN orders them before it.
+When is a call done?  When LEFT, the chunks not finished yet, is zero. The caller turns for SPIN ticks of the clock,
+    then sleeps until the last chunk's thread wakes it: a caller that kept turning would hold the very core that the
     other thread waits for.
 And workers with nothing to do?  They turn for as long, then park: SLEEPERS says how many, SIGNAL is what they wait on.
 What of subnormal numbers?  FLUSH says whether they count as zero in kernels. The caller's control word is put back.

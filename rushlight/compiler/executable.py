@@ -119,9 +119,7 @@ class Executable:
                     (k.name, [_place(a) for a in k.arrays], k.items, k.work, k.checks)
                     for k in segment.kernels
                 ]
-                segment.program = Program(
-                    self.library, calls, base, self._status.ctypes.data
-                )
+                segment.program = Program(self.library, calls, base, self._status.ctypes.data)
 
     # -- running --------------------------------------------------------------------------------------------
 

@@ -19,8 +19,8 @@ MOST_CHUNKS = 32
 class Program:
     """Kernel calls with their arguments.
 
-    A call is (kernel, places, items, work, checks); a place is ("slot", number, byte offset) or ("arena", offset). `arena` and `status` are
-    addresses: of the arena, and of the two words in which kernels report faults.
+    A call is (kernel, places, items, work, checks); a place is ("slot", number, byte offset) or ("arena", offset).
+    `arena` and `status` are addresses: of the arena, and of the two words in which kernels report faults.
     """
 
     def __init__(

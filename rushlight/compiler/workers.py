@@ -29,7 +29,10 @@ class Worker:
             return
         with _no_signals():
             failed = library.pthread_create(
-                ctypes.byref(self._thread), None, ctypes.c_void_p(function), ctypes.c_void_p(argument)
+                ctypes.byref(self._thread),
+                None,
+                ctypes.c_void_p(function),
+                ctypes.c_void_p(argument),
             )
         if failed:
             raise OSError(failed, "no thread could be started")

@@ -1,4 +1,4 @@
-"""Threads: shared calls come out right, also after forks, at the interpreter's end, and with callers in several threads."""
+"""Threads: calls that they share come out right, also after forks, with several callers, at the interpreter's end."""
 
 from __future__ import annotations
 
