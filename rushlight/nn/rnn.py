@@ -1,8 +1,9 @@
 """Recurrent networks of several layers and both directions: RNN, LSTM, GRU.
 
 How is it computed?
-    The inputs of all time steps are multiplied by a layer's weight_ih in one product; only the product with the
-    hidden state, and what follows from it, is done step by step. A packed batch has fewer rows in later steps.
+    The inputs of all time steps are multiplied by a layer's weight_ih in one product. What is left, the product with
+    the hidden state and what follows from it, is one op for all steps of a layer in one direction
+    (rushlight/ops/recurrent.py). Only projections of the hidden state are computed step by step.
 """
 
 from __future__ import annotations
@@ -10,19 +11,36 @@ from __future__ import annotations
 import math
 import numbers
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 from rushlight.nn import functional as F
 from rushlight.nn import init
 from rushlight.nn.making import parameter
 from rushlight.nn.module import Module
-from rushlight.nn.rnn_cells import Weights, gru_step, lstm_step, rnn_step
 from rushlight.nn.utils.rnn import PackedSequence
 from rushlight.ops import public
+from rushlight.ops.recurrent import elman_layer, gru_layer, lstm_layer
+from rushlight.ops.recurrent_steps import State, lstm_step, unrolled
 from rushlight.tensor.tensor import Tensor
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
+
+
+class Weights:
+    """The weights of one layer in one direction."""
+
+    __slots__ = ("bias_hh", "bias_ih", "hh", "hr", "ih")
+
+    def __init__(self, weights: list[Any], bias: bool, projected: bool) -> None:
+        """From a list in the order of their names."""
+        self.ih, self.hh = weights[:2]
+        self.bias_ih, self.bias_hh = weights[2:4] if bias else (None, None)
+        self.hr = weights[-1] if projected else None
+
+    @property
+    def bias(self) -> Any:
+        """Both biases in one, where they are only ever added."""
+        return None if self.bias_ih is None else self.bias_ih + self.bias_hh
 
 
 class RNNBase(Module):
@@ -187,8 +205,6 @@ class RNNBase(Module):
 
     # -- computing -----------------------------------------------------------------------------------
 
-    _step: Callable[..., Any]
-
     def _zero_state(self, input: Tensor, batch: int) -> Any:
         size = self.proj_size if self.proj_size > 0 else self.hidden_size
         return input.new_zeros(self._state_size(batch, size))  # type: ignore[attr-defined]
@@ -229,7 +245,7 @@ class RNNBase(Module):
             hx = self._zero_state(data, batch) if hx is None else self._permuted(hx, order)
             self.check_input(data, sizes)
             self.check_forward_args(data, hx, batch, True)
-            result, last = self._run(data, hx, sizes.tolist())  # type: ignore[attr-defined]
+            result, last = self._run(data, hx, tuple(sizes.tolist()))  # type: ignore[attr-defined]
             return PackedSequence(result, sizes, order, back), self._permuted(last, back)
         if input.dim() not in (2, 3):
             raise ValueError(
@@ -252,19 +268,19 @@ class RNNBase(Module):
             return result.squeeze(1), self._without_batch(last)
         return (result.transpose(0, 1) if self.batch_first else result), last
 
-    def _run(self, input: Any, hx: Any, sizes: list[int] | None) -> tuple[Any, Any]:
+    def _run(self, input: Any, hx: Any, batches: tuple[int, ...] | None) -> tuple[Any, Any]:
+        if not input.size(0):
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         states = self._split(hx)
         weights = self.all_weights
         directions = 2 if self.bidirectional else 1
-        last: list[tuple[Any, ...]] = []
+        last: list[State] = []
         for layer in range(self.num_layers):
             outputs = []
             for direction in range(directions):
                 i = layer * directions + direction
-                w = Weights.named(weights[i], self.bias, self.proj_size > 0)
-                steps = F.linear(input, w.ih, w.bias_ih)
-                run: Any = _run_steps if sizes is None else _run_packed
-                result, state = run(self._step, steps, states[i], w, direction == 1, sizes)
+                w = Weights(weights[i], self.bias, self.proj_size > 0)
+                result, state = self._layer(input, states[i], w, batches, direction == 1)
                 outputs.append(result)
                 last.append(state)
             input = outputs[0] if directions == 1 else public.cat(outputs, -1)
@@ -272,49 +288,16 @@ class RNNBase(Module):
                 input = F.dropout(input, self.dropout, self.training)
         return input, self._joined(last)
 
-
-def _run_steps(
-    step: Any, steps: Any, state: tuple[Any, ...], w: Weights, backwards: bool, sizes: None
-) -> tuple[Any, tuple[Any, ...]]:
-    """One layer in one direction over (L, N, gates): outputs (L, N, H) and the last state."""
-    inputs = list(steps.unbind(0))
-    outputs: list[Any] = []
-    for x in reversed(inputs) if backwards else inputs:
-        state = step(x, state, w)
-        outputs.append(state[0])
-    if backwards:
-        outputs.reverse()
-    return public.stack(outputs, 0), state
-
-
-def _run_packed(
-    step: Any, steps: Any, state: tuple[Any, ...], w: Weights, backwards: bool, sizes: list[int]
-) -> tuple[Any, tuple[Any, ...]]:
-    """As `_run_steps` for packed rows: sequences end after different steps, the shortest ones last in the batch."""
-    inputs = list(steps.split(sizes, 0))
-    outputs: list[Any] = []
-    if backwards:
-        first = state
-        state = tuple(s[: sizes[-1]] for s in state)
-        for x, size in zip(reversed(inputs), reversed(sizes)):
-            have = state[0].size(0)
-            if size > have:  # sequences that end here begin to be read
-                state = tuple(public.cat([s, f[have:size]], 0) for s, f in zip(state, first))
-            state = step(x, state, w)
-            outputs.append(state[0])
-        outputs.reverse()
-        return public.cat(outputs, 0), state
-    ended: list[tuple[Any, ...]] = []
-    for x, size in zip(inputs, sizes):
-        have = state[0].size(0)
-        if size < have:
-            ended.append(tuple(s[size:] for s in state))
-            state = tuple(s[:size] for s in state)
-        state = step(x, state, w)
-        outputs.append(state[0])
-    ended.append(state)
-    ended.reverse()
-    return public.cat(outputs, 0), tuple(public.cat(list(parts), 0) for parts in zip(*ended))
+    def _layer(
+        self,
+        input: Any,
+        state: State,
+        w: Weights,
+        batches: tuple[int, ...] | None,
+        reverse: bool,
+    ) -> tuple[Any, State]:
+        """One layer in one direction: the outputs of all steps, and the last state."""
+        raise NotImplementedError
 
 
 class RNN(RNNBase):
@@ -349,8 +332,13 @@ class RNN(RNNBase):
             bidirectional, 0, device, dtype,
         )  # fmt: skip
 
-    def _step(self, x: Any, state: tuple[Any, ...], w: Weights) -> tuple[Any, ...]:
-        return rnn_step(x, state, w, self.nonlinearity)
+    def _layer(
+        self, input: Any, state: State, w: Weights, batches: Any, reverse: bool
+    ) -> tuple[Any, State]:
+        steps = F.linear(input, w.ih, w.bias)
+        relu = self.nonlinearity == "relu"
+        output, *last = elman_layer(steps, w.hh, *state, batches, reverse, relu)
+        return output, tuple(last)
 
 
 class GRU(RNNBase):
@@ -364,8 +352,6 @@ class GRU(RNNBase):
     >>> output.shape, last.shape
     (torch.Size([5, 3, 20]), torch.Size([2, 3, 20]))
     """
-
-    _step = staticmethod(gru_step)
 
     def __init__(
         self,
@@ -385,6 +371,13 @@ class GRU(RNNBase):
             "GRU", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, 0, device, dtype
         )  # fmt: skip
 
+    def _layer(
+        self, input: Any, state: State, w: Weights, batches: Any, reverse: bool
+    ) -> tuple[Any, State]:
+        steps = F.linear(input, w.ih, w.bias_ih)
+        output, *last = gru_layer(steps, w.hh, w.bias_hh, *state, batches, reverse)
+        return output, tuple(last)
+
 
 class LSTM(RNNBase):
     """Long short-term memory: c_t = f c_{t-1} + i g and h_t = o tanh(c_t), with gates i, f, o and candidate g.
@@ -397,8 +390,6 @@ class LSTM(RNNBase):
     >>> output.shape, h.shape, c.shape
     (torch.Size([5, 3, 20]), torch.Size([1, 3, 20]), torch.Size([1, 3, 20]))
     """
-
-    _step = staticmethod(lstm_step)
 
     def __init__(
         self,
@@ -417,6 +408,18 @@ class LSTM(RNNBase):
             "LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, device,
             dtype,
         )  # fmt: skip
+
+    def _layer(
+        self, input: Any, state: State, w: Weights, batches: Any, reverse: bool
+    ) -> tuple[Any, State]:
+        if w.hr is None:
+            steps = F.linear(input, w.ih, w.bias)
+            output, *last = lstm_layer(steps, w.hh, *state, batches, reverse)
+            return output, tuple(last)
+        steps = F.linear(input, w.ih, w.bias_ih)
+        return unrolled(
+            lambda x, s: lstm_step(x, *s, w.hh, w.bias_hh, w.hr), steps, state, batches, reverse
+        )
 
     def check_forward_args(self, input: Tensor, hidden: Any, batch: int, packed: bool) -> None:
         """RuntimeError unless both states fit the input."""

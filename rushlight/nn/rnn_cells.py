@@ -1,4 +1,4 @@
-"""One step of recurrent networks: the formulas, and the cells RNNCell, LSTMCell, GRUCell."""
+"""One step of recurrent networks: the cells RNNCell, LSTMCell, GRUCell."""
 
 from __future__ import annotations
 
@@ -10,52 +10,8 @@ from rushlight.nn import init
 from rushlight.nn.making import parameter
 from rushlight.nn.module import Module
 from rushlight.nn.parameter import Parameter
+from rushlight.ops.recurrent_steps import State, elman_step, gru_step, lstm_step
 from rushlight.tensor.tensor import Tensor
-
-
-class Weights:
-    """The weights of one layer in one direction."""
-
-    __slots__ = ("bias_hh", "bias_ih", "hh", "hr", "ih")
-
-    def __init__(self, ih: Any, hh: Any, bias_ih: Any, bias_hh: Any, hr: Any = None) -> None:
-        self.ih, self.hh, self.bias_ih, self.bias_hh, self.hr = ih, hh, bias_ih, bias_hh, hr
-
-    @classmethod
-    def named(cls, weights: list[Any], bias: bool, projected: bool) -> Weights:
-        """From a list in the order of their names."""
-        hr = weights[-1] if projected else None
-        b_ih, b_hh = weights[2:4] if bias else (None, None)
-        return cls(weights[0], weights[1], b_ih, b_hh, hr)
-
-
-State = tuple[Any, ...]
-
-
-def rnn_step(x: Any, state: State, w: Weights, nonlinearity: str = "tanh") -> State:
-    """H of the next step; `x` is the input's product with weight_ih."""
-    z = x + F.linear(state[0], w.hh, w.bias_hh)
-    return (z.tanh() if nonlinearity == "tanh" else z.relu(),)
-
-
-def gru_step(x: Any, state: State, w: Weights) -> State:
-    """H of the next step."""
-    (h,) = state
-    size = h.size(-1)
-    own = F.linear(h, w.hh, w.bias_hh)
-    gates = (x[..., : 2 * size] + own[..., : 2 * size]).sigmoid()
-    reset, update = gates[..., :size], gates[..., size:]
-    fresh = (x[..., 2 * size :] + reset * own[..., 2 * size :]).tanh()
-    return ((h - fresh) * update + fresh,)
-
-
-def lstm_step(x: Any, state: State, w: Weights) -> State:
-    """H and c of the next step."""
-    h, c = state
-    i, f, g, o = (x + F.linear(h, w.hh, w.bias_hh)).chunk(4, -1)
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    h = o.sigmoid() * c.tanh()
-    return (h if w.hr is None else F.linear(h, w.hr)), c
 
 
 class RNNCellBase(Module):
@@ -135,9 +91,6 @@ class RNNCellBase(Module):
                 )
         return batched, tuple(states), F.linear(input, self.weight_ih, self.bias_ih)
 
-    def _weights(self) -> Weights:
-        return Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-
 
 class RNNCell(RNNCellBase):
     """One step of RNN: (N, input_size) and (N, hidden_size) to (N, hidden_size); N may be missing."""
@@ -161,7 +114,7 @@ class RNNCell(RNNCellBase):
         if self.nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
         batched, states, x = self._advance(input, None if hx is None else (hx,), 1)
-        (h,) = rnn_step(x, states, self._weights(), self.nonlinearity)
+        h = elman_step(x, *states, self.weight_hh, self.bias_hh, self.nonlinearity == "relu")
         return h if batched else h.squeeze(0)  # type: ignore[no-any-return]
 
 
@@ -185,7 +138,7 @@ class LSTMCell(RNNCellBase):
                 f"lstm_cell(): argument 'hx' (position 2) must be tuple of Tensors, not {type(hx).__name__}"
             )
         batched, states, x = self._advance(input, hx, 2)
-        h, c = lstm_step(x, states, self._weights())
+        h, c = lstm_step(x, *states, self.weight_hh, self.bias_hh)
         return (h, c) if batched else (h.squeeze(0), c.squeeze(0))
 
 
@@ -205,7 +158,7 @@ class GRUCell(RNNCellBase):
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """The next hidden state; zeros are the first unless given."""
         batched, states, x = self._advance(input, None if hx is None else (hx,), 1)
-        (h,) = gru_step(x, states, self._weights())
+        h = gru_step(x, *states, self.weight_hh, self.bias_hh)
         return h if batched else h.squeeze(0)  # type: ignore[no-any-return]
 
 

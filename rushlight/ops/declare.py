@@ -106,6 +106,8 @@ class Op:
         self.result: str = (
             options.get("result") or name
         )  # the public name of the class of several results
+        #: How many of the last results only the gradient formulas see.
+        self.kept: int = options.get("kept", 0)
         self.composite: bool = options.get("composite", False)
         self.view: bool = options.get("view", False)
         self.traceable: bool = options.get("traceable", True)
@@ -216,7 +218,8 @@ def op(body: Callable[..., Any] | None = None, **options: Any) -> Any:
     Options: `module` (where it is public: "" for the package, "nn.functional", ...), `name` (else the body's),
     `aliases`, `method` (also `Tensor.name`), `property` (an attribute of Tensor that calls it), `inplace` (also
     `Tensor.name_`), `operators` ("__add__", ...),
-    `outputs` (names of several results), `result` (the name of their class, if not the op's),
+    `outputs` (names of several results), `result` (the name of their class, if not the op's), `kept` (how many of the
+    last of them are for the gradient formulas only; the caller then gets the others as a plain tuple),
     `view`, `composite` (the body calls ops on tensors and needs no gradient),
     `factory` (makes a new tensor: also takes layout, device, requires_grad and pin_memory, and its body gets a NumPy
     dtype), `differentiable=False` (results never require a gradient), `traceable=False` (result
@@ -409,6 +412,8 @@ def _finish(
     elif state.inference:
         for t in tensors:
             t._is_inference = True
+    if this.kept:
+        return tensors[: -this.kept]
     if this.outputs:
         return recording.named_result(this)(*tensors)
     return tensors
