@@ -34,7 +34,8 @@ class Weights:
     def __init__(self, weights: list[Any], bias: bool, projected: bool) -> None:
         """From a list in the order of their names."""
         self.ih, self.hh = weights[:2]
-        self.bias_ih, self.bias_hh = weights[2:4] if bias else (None, None)
+        self.bias_ih = weights[2] if bias else None
+        self.bias_hh = weights[3] if bias else None
         self.hr = weights[-1] if projected else None
 
     @property
@@ -418,7 +419,11 @@ class LSTM(RNNBase):
             return output, tuple(last)
         steps = F.linear(input, w.ih, w.bias_ih)
         return unrolled(
-            lambda x, s: lstm_step(x, *s, w.hh, w.bias_hh, w.hr), steps, state, batches, reverse
+            lambda x, s: lstm_step(x, s[0], s[1], w.hh, w.bias_hh, w.hr),
+            steps,
+            state,
+            batches,
+            reverse,
         )
 
     def check_forward_args(self, input: Tensor, hidden: Any, batch: int, packed: bool) -> None:
