@@ -68,4 +68,5 @@ class Program:
         """As `run`; gives the nanoseconds at which each call began, and the last one ended."""
         clock = np.zeros(self._count + 1, np.int64)
         self.run(slots, clock.ctypes.data)
-        return (clock - clock[0]) / ticks_per_nanosecond()
+        times: np.ndarray[Any, Any] = (clock - clock[0]) / ticks_per_nanosecond()
+        return times
