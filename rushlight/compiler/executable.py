@@ -111,7 +111,7 @@ class Executable:
         self.kernel_count = len(texts)
         if not texts:
             return
-        self.library = load(self.text, list(texts))
+        self.library = load(self.text)
         base = self._arena.ctypes.data
         for segment in self.segments:
             if isinstance(segment, Segment):

@@ -1,7 +1,14 @@
 """Kernels' text to machine code in memory, through a cache of object files on disk.
 
-A file of the cache is a SHA-256 digest and the object code behind it; its name is the digest of what it was made from:
-text, processor, versions. A file that does not fit its digest is made again. Nothing in it is ever unpickled.
+What lies in the cache is run, so it is believed only as far as it can be checked:
+
+- The folder belongs to this user, and nobody else may write in it; so do the files, which are plain ones.
+- A file is named by the digest of what it was made from (text, processor, versions) and begins with the digest of its
+  name and its code: one that was cut short, changed, or renamed does not fit, and is made again. Nothing is unpickled.
+- A file is written beside and then renamed: other processes see all of it or nothing.
+- Over its limit, the folder loses the files that were used longest ago.
+
+A cache that cannot be used (no home, a full or read-only disk) costs time and nothing else.
 """
 
 from __future__ import annotations
@@ -11,7 +18,6 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +26,8 @@ from rushlight.core.flags import setting
 
 #: Bytes that the folder may hold before the files used longest ago go.
 LIMIT = 256 << 20
-FORMAT = "1"
+FORMAT = "2"
+DIGEST_BYTES = 32
 
 
 class Library:
@@ -44,7 +51,7 @@ class Library:
 counts = {"compiled": 0, "loaded": 0}
 
 
-def load(text: str, names: Sequence[str] = ()) -> Library:
+def load(text: str) -> Library:
     """The kernels of an LLVM module as machine code, from the cache if they are there."""
     folder = cache_folder()
     if folder is None:
@@ -56,11 +63,6 @@ def load(text: str, names: Sequence[str] = ()) -> Library:
         write(path, code)
     else:
         counts["loaded"] += 1
-        try:
-            return Library(code)
-        except RuntimeError:  # an object that this LLVM cannot load
-            code = compile_text(text)
-            write(path, code)
     return Library(code)
 
 
@@ -77,13 +79,10 @@ def key_of(text: str) -> str:
     """The name of the file in which the object code of a text is kept."""
     import llvmlite
 
+    binding = llvm()
     parts: list[Any] = [
-        FORMAT,
-        llvmlite.__version__,
-        llvm().llvm_version_info,
-        *description(),
-        text,
-    ]
+        FORMAT, llvmlite.__version__, binding.llvm_version_info, binding.get_process_triple(), *description(), text,
+    ]  # fmt: skip
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest() + ".o"
 
 
@@ -91,53 +90,61 @@ def cache_folder() -> Path | None:
     """The private folder of object files, made if need be; None where there can be none."""
     if setting("RUSHLIGHT_CACHE") == "0":
         return None
-    chosen = setting("RUSHLIGHT_CACHE_DIR")
-    base = (
-        Path(chosen)
-        if chosen
-        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rushlight"
-    )
-    folder = base / "objects"
     try:
+        chosen = setting("RUSHLIGHT_CACHE_DIR")
+        home = os.environ.get("XDG_CACHE_HOME")
+        base = Path(chosen) if chosen else Path(home or Path.home() / ".cache") / "rushlight"
+        folder = base / "objects"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state = folder.stat()
-    except (OSError, RuntimeError):
+        state = folder.lstat()
+    except (OSError, RuntimeError, ValueError):
         return None
-    if hasattr(os, "getuid") and (
-        state.st_uid != os.getuid() or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    ):
-        return None  # others could put code there
-    return folder
+    return folder if stat.S_ISDIR(state.st_mode) and _is_private(state) else None
+
+
+def _is_private(state: os.stat_result) -> bool:
+    """Whether it belongs to this user, and nobody else may write to it."""
+    if not hasattr(os, "getuid"):
+        return True
+    return state.st_uid == os.geteuid() and not state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def read(path: Path) -> bytes | None:
-    """The object code in a file; None if it is not there or not what was written."""
+    """The object code in a file; None if it is not there or not what was written under this name."""
+    # No links are followed, and a pipe does not keep us waiting.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        content = path.read_bytes()
+        with os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as file:
+            state = os.fstat(file.fileno())
+            if not stat.S_ISREG(state.st_mode) or not _is_private(state) or state.st_size > LIMIT:
+                return None
+            content = file.read()
     except OSError:
         return None
-    digest, code = content[:32], content[32:]
-    if hashlib.sha256(code).digest() != digest:
+    digest, code = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+    if digest != _digest(path, code):
         return None
     with contextlib.suppress(OSError):
-        os.utime(path)  # used just now
+        os.utime(path, follow_symlinks=False)  # used just now
     return code
 
 
 def write(path: Path, code: bytes) -> None:
-    """Keeps object code: written beside, then renamed, so that readers see all of it or nothing."""
-    try:
+    """Keeps object code, if that can be done."""
+    with contextlib.suppress(OSError):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(hashlib.sha256(code).digest() + code)
+                file.write(_digest(path, code) + code)
             Path(name).replace(path)
-        except OSError:
+        except BaseException:
             Path(name).unlink()
-            return
+            raise
         _trim(path.parent)
-    except OSError:
-        return  # a cache that cannot be written is no reason to fail
+
+
+def _digest(path: Path, code: bytes) -> bytes:
+    return hashlib.sha256(path.name.encode() + code).digest()
 
 
 def _trim(folder: Path) -> None:
@@ -145,7 +152,7 @@ def _trim(folder: Path) -> None:
     files = []
     for entry in os.scandir(folder):
         with contextlib.suppress(OSError):
-            state = entry.stat()
+            state = entry.stat(follow_symlinks=False)
             files.append((state.st_mtime, state.st_size, entry.path))
     total = sum(size for _, size, _ in files)
     for _, size, name in sorted(files):

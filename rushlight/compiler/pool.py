@@ -110,7 +110,7 @@ def native() -> Library:
             for name in ("WaitOnAddress", "WakeByAddressAll"):
                 address = ctypes.cast(getattr(functions, name), ctypes.c_void_p).value
                 llvm().add_symbol(name, address)
-        _native = load(driver.driver_text(Platform.here()), ("run", "worker", "rouse"))
+        _native = load(driver.driver_text(Platform.here()))
     return _native
 
 
