@@ -115,8 +115,8 @@ class Compiled:
         kind = _kind(args, kwargs, tensors)
         with self._lock:
             for program in self._programs.get(kind, ()):
-                if program.fits():
-                    return program(tensors)
+                if program.fits(tensors):
+                    return program()
             return self._slow(kind, args, kwargs, tensors)
 
     # -- where nothing fits at once ----------------------------------------------------------------------------
@@ -142,8 +142,8 @@ class Compiled:
         )
         for program in self._by_key.get(key, ()):
             program.adopt(scan)
-            if program.fits():
-                return program(scan.arguments)
+            if program.fits(scan.arguments):
+                return program()
         reason = self._reason(scan, key)
         started = time.perf_counter()
         try:
@@ -174,7 +174,9 @@ class Compiled:
         programs.insert(0, program)
         self._last, self._last_key = scan, key
         self.graph = program.graph
-        return program(scan.arguments)
+        if not program.fits(scan.arguments):
+            raise AssertionError("a program does not fit what it was traced with")
+        return program()
 
     def _find_numbers(self, scan: Scan) -> bool:
         """A hyper-parameter that has changed since the last trace becomes one that may change at every call."""

@@ -26,14 +26,29 @@ class Interpreted:
 
         self.title = ""
         self.graph, self._writable = optimize(graph), dict(writable)
+        self.inputs: list[Any] = [None] * len(self.graph.inputs)
+        self.last: list[Any] = [None] * len(self.graph.outputs)
 
-    def run(self, inputs: list[Any], outputs: list[Any] | None = None) -> list[Any]:
+    def bind(self, number: int, array: Any) -> None:
+        """As `Executable.bind`."""
+        self.inputs[number] = array
+
+    def run(self, inputs: list[Any]) -> list[Any]:
         """As `Executable.run`."""
-        results = evaluate(self.graph, inputs)
+        self.inputs[:] = inputs
+        return self.call()
+
+    def call(self, again: frozenset[int] = frozenset()) -> list[Any]:
+        """As `Executable.call`."""
+        results = evaluate(self.graph, self.inputs)
         for number, value in enumerate(results):
             if number in self._writable:
-                np.copyto(inputs[self._writable[number]], value)
-                results[number] = inputs[self._writable[number]]
+                source = self.inputs[self._writable[number]]
+                np.copyto(source, value)
+                results[number] = source
+            elif number in again:
+                np.copyto(self.last[number], value)
+                results[number] = self.last[number]
             else:
-                results[number] = np.array(value)
+                results[number] = self.last[number] = np.array(value)
         return results

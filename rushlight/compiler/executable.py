@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from ctypes import addressof, c_char
+from sys import getrefcount
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,21 @@ from rushlight.compiler.program import Program
 from rushlight.core.flags import verbosity
 from rushlight.loops.arrays import Array
 from rushlight.loops.kernel import Kernel
+
+#: Results up to this size have a second memory kept for them.
+SPARE_BYTES = 1 << 16
+_probe = [object()]
+#: References that `getrefcount(list[i])` counts to an object that only the list holds.
+ALONE = getrefcount(_probe[0])
+
+
+def address_of(array: Any) -> int:
+    """Where the elements of a contiguous array begin."""
+    try:
+        return addressof(c_char.from_buffer(array))  # three times as fast as asking NumPy
+    except (TypeError, ValueError):  # read-only, empty, or of a dtype that buffers do not know
+        found: int = array.__array_interface__["data"][0]
+        return found
 
 
 def kernel_text(kernel: Kernel) -> tuple[str, str]:
@@ -59,7 +77,6 @@ class Executable:
         self.faults = assembly.faults
         self._status = np.zeros(2, np.int64)
         slots = [*assembly.inputs]
-        self._fresh: list[tuple[int, Array]] = []  # outputs with memory of their own
         for number, array in enumerate(assembly.outputs):
             if number not in self.writable:
                 slots.append(array)
@@ -80,12 +97,7 @@ class Executable:
         start = -self._arena_block.ctypes.data % 4096
         self._arena = self._arena_block[start : start + self.arena_bytes]
         self._compile()
-        self._input_count = len(assembly.inputs)
-        self._addresses = np.zeros(self._status_slot + 1, np.int64)
-        self._addresses[self._status_slot] = self._status.ctypes.data
-        #: The address of the slots' addresses, for a native call.
-        self.slots: int = self._addresses.ctypes.data
-        self._held: list[Any] = [None] * self._status_slot
+        self._prepare()
 
     # -- compiling ------------------------------------------------------------------------------------------
 
@@ -123,37 +135,60 @@ class Executable:
 
     # -- running --------------------------------------------------------------------------------------------
 
-    def run(self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None) -> list[Any]:
-        """Runs on arrays, in the order of the graph's inputs; gives the outputs, in memory that is given or new.
+    def _prepare(self) -> None:
+        """Makes what a call works with: addresses, and the memory of results."""
+        assembly = self.assembly
+        count = len(assembly.inputs)
+        self._lock = Lock()
+        #: The arrays that were bound, by input.
+        self.inputs: list[Any] = [None] * count
+        self._packed: dict[int, Any] = {}  # contiguous copies of inputs that are not
+        #: The arrays that the last call has written, by output; None for those that are written into inputs.
+        self.last: list[Any] = [None] * len(assembly.outputs)
+        fresh = [(n, a) for n, a in enumerate(assembly.outputs) if n not in self.writable]
+        #: Outputs with memory of their own: (output, slot, shape, dtype).
+        self._fresh = [(n, slot, a.shape, a.dtype) for slot, (n, a) in enumerate(fresh, count)]
+        self._spare: dict[int, list[Any]] = {}  # by output: another array and its address
+        self._in_place = list(self.writable.items())
+        self._addresses = np.zeros(self._status_slot + 1, np.int64)
+        self._addresses[self._status_slot] = self._status.ctypes.data
+        #: The address of the slots' addresses, for a native call.
+        self.slots: int = self._addresses.ctypes.data
 
-        Raises what the operations raise for bad values (an index out of range), before any state is written.
+    def bind(self, number: int, array: Any) -> None:
+        """Sets an input of the calls to come. The array is read when a call is made, not now."""
+        if array is self.inputs[number]:
+            return
+        self.inputs[number] = array
+        if array.flags.c_contiguous:
+            self._packed.pop(number, None)
+        else:
+            array = self._packed[number] = np.empty(array.shape, array.dtype)
+        self._addresses[number] = address_of(array)
+
+    def run(self, inputs: Sequence[Any]) -> list[Any]:
+        """Binds all inputs, in the order of the graph's, makes a call, and forgets them."""
+        with self._lock:
+            for number, array in enumerate(inputs):
+                self.bind(number, array)
+            try:
+                return self.call()
+            finally:
+                self.inputs[:] = [None] * len(self.inputs)
+                self._packed.clear()
+
+    def call(self, again: frozenset[int] = frozenset()) -> list[Any]:
+        """Runs on the bound inputs; gives the outputs, in memory that nobody else holds.
+
+        `again` names outputs that the caller wants in the memory of the last call, though it holds that. Raises what
+        the operations raise for bad values (an index out of range), before any state is written.
         """
-        held, addresses = self._held, self._addresses
-        back: list[tuple[int, Any, Any]] = []
-        for i, array in enumerate(inputs):
-            if array is held[i]:
-                continue
-            if not array.flags.c_contiguous:
-                packed = np.ascontiguousarray(array)
-                back.append((i, array, packed))
-                array = packed
-            held[i] = array
-            addresses[i] = array.__array_interface__["data"][0]
-        slot = self._input_count
-        results: list[Any] = []
-        into = self.writable
-        for number, aim in enumerate(self.assembly.outputs):
-            if number in into:
-                results.append(held[into[number]])
-                continue
-            array = None if outputs is None else outputs[number]
-            if array is None:
-                array = np.empty(aim.shape, aim.dtype)
-            if array is not held[slot]:
-                held[slot] = array
-                addresses[slot] = array.__array_interface__["data"][0]
-            results.append(array)
-            slot += 1
+        last, inputs = self.last, self.inputs
+        for number, slot, shape, dtype in self._fresh:
+            if number not in again and getrefcount(last[number]) > ALONE:
+                self._other_memory(number, slot, shape, dtype)
+        for number, packed in self._packed.items():
+            packed[...] = inputs[number]
         if verbosity.level > 1:
             run_told(self)
         else:
@@ -162,16 +197,27 @@ class Executable:
                     self.run_host(segment)
                 elif segment.program.run(self.slots):
                     self.check()
-        for number, i in into.items():
-            for k, array, packed in back:
-                if k == i:
-                    array[...] = packed
-                    results[number] = array
-        for number in range(self._input_count, self._status_slot):
-            held[number] = (
-                None  # results belong to the caller: another call must not write into them
-            )
+        results = last.copy()
+        for number, source in self._in_place:
+            results[number] = inputs[source]
+            if source in self._packed:
+                inputs[source][...] = self._packed[source]
         return results
+
+    def _other_memory(self, number: int, slot: int, shape: tuple[int, ...], dtype: Any) -> None:
+        """Gives an output memory that nobody looks at: the one before the last, or new one.
+
+        Of small results two are kept, so that `loss = step()` in a loop, which still holds the last one, needs no new
+        memory.
+        """
+        before, address = self.last[number], int(self._addresses[slot])
+        spare = self._spare.get(number)
+        if spare is None or getrefcount(spare[0]) > ALONE:
+            array = np.empty(shape, dtype)
+            spare = [array, address_of(array)]
+        self.last[number], self._addresses[slot] = spare
+        if before is not None and before.nbytes <= SPARE_BYTES:
+            self._spare[number] = [before, address]
 
     def check(self) -> None:
         """Raises what a kernel of checks has found."""
@@ -187,7 +233,7 @@ class Executable:
         place = array.memory.place
         assert place is not None  # noqa: S101 - all memory is placed
         if place[0] == "slot":
-            flat = self._held[place[1]].reshape(-1).view(np.uint8)
+            flat = self._bound(place[1]).reshape(-1).view(np.uint8)
         else:
             flat = self._arena[place[1] : place[1] + array.memory.bytes]
         item = array.dtype.itemsize
@@ -200,6 +246,12 @@ class Executable:
             array.offset * item,
             tuple(s * item for s in array.strides),
         )
+
+    def _bound(self, slot: int) -> Any:
+        """The array behind a slot: an input's, or an output's."""
+        if slot < len(self.inputs):
+            return self._packed.get(slot, self.inputs[slot])
+        return self.last[self._fresh[slot - len(self.inputs)][0]]
 
     def run_host(self, step: HostStep) -> None:
         """Runs one equation by its reference."""
