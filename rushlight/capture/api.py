@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -30,9 +31,7 @@ _all: Any = None
 def _registry() -> Any:
     global _all  # noqa: PLW0603 - made when first needed
     if _all is None:
-        import weakref
-
-        _all = weakref.WeakSet()
+        _all = WeakSet()
     return _all
 
 
@@ -57,6 +56,7 @@ class Compiled:
         self._dynamic = ALWAYS_NUMBERS
         self._loose: set[tuple[int, Any]] = set()
         self._lock = threading.RLock()
+        self._optimizers: WeakSet[Any] = WeakSet()  # those that have been stepped
         self._last: Scan | None = None
         self._last_key: Any = None
         self._eager_reason: str | None = None
@@ -94,6 +94,11 @@ class Compiled:
     def __reduce__(self) -> tuple[Any, ...]:
         return Compiled, (self.function,)
 
+    @property
+    def programs(self) -> list[Program]:
+        """What was compiled, the newest last."""
+        return [program for programs in self._by_key.values() for program in programs]
+
     def stats(self) -> dict[str, Any]:
         """How often it was compiled and why, and how often it was called; eagerly, and why."""
         return {
@@ -126,10 +131,11 @@ class Compiled:
 
     def _slow(self, kind: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
         scan = self._scan(args, kwargs)
-        if scan.optimizers and self._stats["calls"] == 1:
+        if not self._optimizers.issuperset(scan.optimizers):
             # An optimizer makes its state in its first step: traced now, the program would serve only once.
+            self._optimizers.update(scan.optimizers)
             self._stats["eager_calls"] += 1
-            self._stats["reasons"].append("first call: the optimizer makes its state")
+            self._stats["reasons"].append("an optimizer's first step makes its state")
             return self.function(*args, **kwargs)
         if self._find_numbers(scan):
             scan = self._scan(args, kwargs)
@@ -141,8 +147,7 @@ class Compiled:
             dtypes.get_default_dtype().name,
         )
         for program in self._by_key.get(key, ()):
-            program.adopt(scan)
-            if program.fits(scan.arguments):
+            if program.adopt(scan) and program.fits(scan.arguments):
                 return program()
         reason = self._reason(scan, key)
         started = time.perf_counter()
@@ -227,6 +232,10 @@ def _kind(args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
             parts.append(_kind_of(value, tensors))
     if kwargs:
         parts.append(tuple((k, _kind_of(v, tensors)) for k, v in kwargs.items()))
+    if len(tensors) > 1:
+        numbers = {id(t): i for i, t in enumerate(tensors)}
+        if len(numbers) != len(tensors):  # some are the same tensor
+            parts.append(tuple(numbers[id(t)] for t in tensors))
     return tuple(parts)
 
 

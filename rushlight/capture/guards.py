@@ -1,18 +1,18 @@
 """`Guards`: whether a program still fits the state it was traced with, asked before every call.
 
-Everything is compared by identity with what it was, in flat lists that C loops work through: some ten nanoseconds an
-object. A difference is no mistake: then the state is walked again, and a program found or made for it.
+Everything is compared by identity with what it was. A difference is no mistake: then the state is walked again, and a
+program found or made for it.
 """
 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
 from operator import is_
 from typing import Any
 
 from rushlight.autograd.modes import state as modes
+from rushlight.capture.identity import Snapshot
 from rushlight.capture.state import Globals, Scan, Watch
 from rushlight.core import dtypes
 
@@ -27,53 +27,6 @@ def mode_of_now() -> Kind:
 def kind_of(array: Any) -> Kind:
     """What kernels depend on of an array."""
     return array.shape, array.dtype
-
-
-class Watched:
-    """What all watched containers held, laid out by the way in which it is looked at."""
-
-    def __init__(self, watches: Iterable[Watch]) -> None:
-        self._empty: list[Any] = []  # containers that hold nothing
-        self._sized: list[Any] = []  # containers whose size counts
-        self._whole: list[
-            Iterable[Any]
-        ] = []  # containers (or values of dicts) all of whose entries count
-        self._cells: list[types.CellType] = []
-        self._entries: list[tuple[Callable[[Any], Any], Any]] = []  # (get, key) of single entries
-        whole: list[Any] = []
-        cells: list[Any] = []
-        entries: list[Any] = []
-        for watch in watches:
-            container, keys, values = watch.container, watch.keys, watch.values
-            if isinstance(container, types.CellType):
-                self._cells.append(container)
-                cells.append(values[0])
-                continue
-            if not isinstance(watch, Globals):
-                (self._sized if watch.size else self._empty).append(container)
-            if keys is None:
-                self._whole.append(container)
-                whole += values
-            elif isinstance(container, dict):
-                if len(keys) == watch.size:
-                    self._whole.append(container.values())
-                    whole += values
-                else:
-                    self._entries += [(container.get, k) for k in keys]
-                    entries += values
-        self._sizes = [len(c) for c in self._sized]
-        self._values = [*whole, *cells, *entries]
-
-    def same(self) -> bool:
-        """Whether all of it is still there."""
-        if any(self._empty) or list(map(len, self._sized)) != self._sizes:
-            return False
-        try:
-            cells = [cell.cell_contents for cell in self._cells]
-        except ValueError:  # a variable that was deleted
-            return False
-        entries = [get(key) for get, key in self._entries]
-        return all(map(is_, chain(*self._whole, cells, entries), self._values))
 
 
 class Guards:
@@ -92,16 +45,57 @@ class Guards:
         self._kinds = [kind_of(a) for a in self.arrays]
         self._flags = [t._requires_grad for t in self.tensors]
         self._gradless = [t._grad is None for t in self.tensors]
-        self._watched = Watched(scan.watches)
+        #: Numbers that may change from call to call, as (group, key); the list of their values is replaced then.
+        self._numbers = [(g, k) for g in scan.groups for k in scan.dynamic if k in g]
+        self.numbers = self._numbers_of_now()
+        groups = {id(g) for g in scan.groups}
+        whole: list[Any] = []  # containers all of whose entries count
+        partial: list[Any] = []  # groups: all entries but the numbers
+        self._empty: list[Any] = []
+        self._sized: list[Any] = []
+        self._entries = Entries()
+        self._group_entries = Entries()
+        for watch in scan.watches:
+            container, keys = watch.container, watch.keys
+            if isinstance(watch, Globals):
+                self._entries.add(watch)
+            elif isinstance(container, types.CellType) or (keys is None and watch.size):
+                whole.append(container)
+            elif not watch.size:
+                self._empty.append(container)
+            elif len(keys or ()) == watch.size:
+                whole.append(container)
+            elif id(container) in groups:
+                partial.append(container)
+                self._group_entries.add(watch)
+            else:
+                self._sized.append(container)
+                self._entries.add(watch)
+        self._sizes = [len(c) for c in self._sized]
+        self._state = Snapshot(whole)
+        self._all = Snapshot([*whole, *partial, *map(vars, self.tensors), *self.tensors])
+
+    def _numbers_of_now(self) -> list[Any]:
+        return [group.get(key) for group, key in self._numbers]
 
     def hold(self) -> bool:
         """Whether nothing that the trace depended on has changed, as far as identity tells."""
+        return (
+            mode_of_now() == self._mode
+            and not any(self._empty)
+            and [len(c) for c in self._sized] == self._sizes
+            and self._entries.same()
+            and (self._all.same() or self._changed_but_fits())
+        )
+
+    def _changed_but_fits(self) -> bool:
+        """Whether what has changed (numbers, arrays, gradients) is still what the program takes."""
         tensors = self.tensors
         if (
-            mode_of_now() != self._mode
+            not self._state.same()
+            or not self._group_entries.same()
             or [t._requires_grad for t in tensors] != self._flags
             or [t._grad is None for t in tensors] != self._gradless
-            or not self._watched.same()
         ):
             return False
         arrays = [t._array for t in tensors]
@@ -109,8 +103,28 @@ class Guards:
             if [kind_of(a) for a in arrays] != self._kinds:
                 return False
             self.arrays = arrays
-        return self.conditions_hold()
+        numbers = self._numbers_of_now()
+        if not all(map(is_, numbers, self.numbers)):
+            self.numbers = numbers
+        if not all(holds() for holds in self._conditions):
+            return False
+        self._all.renew()
+        return True
 
-    def conditions_hold(self) -> bool:
-        """Whether comparisons of numbers come out as they did."""
-        return not self._conditions or all(condition() for condition in self._conditions)
+
+class Entries:
+    """Single entries of dicts, and what they were."""
+
+    def __init__(self) -> None:
+        self._places: list[tuple[Callable[[Any], Any], Any]] = []  # (get, key)
+        self._values: list[Any] = []
+
+    def add(self, watch: Watch) -> None:
+        """Takes the entries that a watch names."""
+        if isinstance(watch.container, dict):
+            self._places += [(watch.container.get, key) for key in watch.keys or ()]
+            self._values += watch.values
+
+    def same(self) -> bool:
+        """Whether they are the same objects."""
+        return all(map(is_, [get(key) for get, key in self._places], self._values))

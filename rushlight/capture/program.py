@@ -16,6 +16,7 @@ from rushlight.capture.results import Results
 from rushlight.capture.state import Scan
 from rushlight.capture.trace import Trace
 from rushlight.capture.vjp import Vjp
+from rushlight.compiler.graph import Var
 from rushlight.tensor.storage import version_of
 from rushlight.tensor.tensor import Tensor, wrap
 
@@ -61,6 +62,7 @@ class Program:
         self._effects = recorder.effects
         self._guards = Guards(scan, [holds for phase, holds in recorder.guards if phase == 0])
         self._number_inputs(recorder)
+        self._numbered = [*scan.groups, *scan.schedulers]  # whose numbers the program reads
         self._connect(scan)
         self._first = True
         scan.settle()
@@ -75,9 +77,11 @@ class Program:
         self._from_numbers: list[tuple[Any, Callable[[], float], int]] = []
         #: (input, stream, generator, arguments)
         self._draws: list[tuple[int, Any, Any, Any]] = []
+        needed = self._needed_inputs()
         for i, (kind, *source) in enumerate(recorder.sources):
             if kind == "tensor":
-                self._from_tensors.append((i, source[0]))
+                if i in needed:
+                    self._from_tensors.append((i, source[0]))
             elif kind == "number":
                 phase, read, value = source
                 array = np.full((), value)
@@ -88,22 +92,36 @@ class Program:
             else:
                 self._draws.append((i, *source))
 
-    def adopt(self, scan: Scan) -> None:
-        """Takes the tensors of another walk that came out the same."""
+    def _needed_inputs(self) -> set[int]:
+        """The graph's inputs that are read or written: a gradient that is only replaced is neither."""
+        graph = self.executable.graph
+        used = {o for e in graph.equations for o in e.operands if isinstance(o, Var)}
+        used.update(graph.outputs)
+        needed = {i for i, var in enumerate(graph.inputs) if var in used}
+        needed.update(i for _, i in self._results.writable)
+        if self.vjp is not None:
+            needed.update(i for _, i in self.vjp.kept_inputs)
+        return needed
+
+    def adopt(self, scan: Scan) -> bool:
+        """Takes the tensors of another walk that came out the same; False if its numbers are other ones."""
+        numbers = [*scan.groups, *scan.schedulers]
+        if len(numbers) != len(self._numbered) or not all(map(is_, numbers, self._numbered)):
+            return False
         for found, locator in zip(scan.tensors, self._locators, strict=True):
             if locator[0] == "slot":
                 found.locator = locator
         self._guards.adopt(scan)
         self._connect(scan)
         scan.settle()
+        return True
 
     def _connect(self, scan: Scan) -> None:
         """Ties inputs and results to the tensors that a walk has found."""
         results, vjp = self._results, self.vjp
         locators = self._locators = [f.locator for f in scan.tensors]
         read = {k for _, k in self._from_tensors}
-        owners = [k for _, k in results.grads]
-        used = read | {*results.written, *owners, *results.cleared}
+        used = read | {*results.written, *results.cleared, *(k for _, k in results.grads)}
         if vjp is not None:
             used |= {*vjp.wanted, *vjp.saved_tensors}
         needed = used | {locators[k][1] for k in used if locators[k][0] == "grad"}
@@ -118,6 +136,16 @@ class Program:
             for k in sorted(read)
             if locators[k][0] in ("grad", "slot")
         ]
+        self._state_ids = {id(t) for t in self._guards.tensors}
+        bases = [t if t._base is None else t._base for t in scan.arguments]
+        #: For each argument: the tensor of the state that it is or looks into, and how.
+        self._origins = [
+            (base, t._steps) if id(base) in self._state_ids else (None, ())
+            for t, base in zip(scan.arguments, bases, strict=True)
+        ]
+        self._written_arguments = [
+            locators[k][1] for k in results.written if locators[k][0] == "argument"
+        ]
         place = {id(t): n for n, t in enumerate(self._guards.tensors)}
         #: (input, place among the guards' arrays), and (input, tensor) of those that are found anew.
         self._fixed_inputs: list[tuple[int, int]] = []
@@ -128,6 +156,7 @@ class Program:
             else:
                 self._moving_inputs.append((i, k))
         self._bound: Any = None  # the guards' arrays that the executable knows
+        self._known_numbers: Any = None  # the guards' numbers that it knows
         fixed_writes = [k for k in results.written if locators[k][0] == "fixed"]
         self._versions = [version_of(self._tensors[k]) for k in fixed_writes]
         self._moving_writes = [k for k in results.written if locators[k][0] != "fixed"]
@@ -137,7 +166,7 @@ class Program:
         self._grad_outputs = [n for n, k in results.grads if k not in reads_grads]
         self._grad_owners = [k for _, k in results.grads if k not in reads_grads]
         self._all_grads = frozenset(self._grad_outputs)
-        owners = [self._tensors[k] for k in self._grad_owners]
+        owners: list[Any] = [self._tensors[k] for k in self._grad_owners]
         #: Those owners, if they are the same tensors at every call.
         self._owners = None if any(t is None for t in owners) else owners
         self._made: list[Any] = []  # the gradients that the last call made
@@ -146,7 +175,7 @@ class Program:
 
     def fits(self, arguments: list[Tensor]) -> bool:
         """Whether the program does now what the function would do; makes ready for the call."""
-        if not self._guards.hold():
+        if not self._guards.hold() or not self._aliases_fit(arguments):
             return False
         tensors = self._tensors
         for k, kind, *where in self._moving:
@@ -160,6 +189,23 @@ class Program:
             kind_of(tensors[k]._array) == kind for k, kind in self._unchecked
         )
 
+    def _aliases_fit(self, arguments: list[Tensor]) -> bool:
+        """Whether arguments are, or look into, the tensors of the state that they did when the program was traced."""
+        state = self._state_ids
+        for tensor, (origin, steps) in zip(arguments, self._origins, strict=True):
+            base = tensor if tensor._base is None else tensor._base
+            if id(base) in state:
+                if base is not origin or tensor._steps != steps:
+                    return False
+            elif origin is not None:
+                return False
+        if self._written_arguments:
+            arrays = [a._array for a in arguments]
+            for i in self._written_arguments:
+                if any(np.may_share_memory(arrays[i], a) for n, a in enumerate(arrays) if n != i):
+                    return False
+        return True
+
     def __call__(self) -> Any:
         """Runs on the state of now; `fits` has just said that it may."""
         executable, tensors, results = self.executable, self._tensors, self._results
@@ -169,7 +215,8 @@ class Program:
                 executable.bind(i, arrays[n])
         for i, k in self._moving_inputs:
             executable.bind(i, tensors[k]._array)
-        self._read_numbers()
+        if self._effects or self._guards.numbers is not self._known_numbers:
+            self._read_numbers()
         for i, stream, generator, given in self._draws:
             executable.bind(i, np.asarray(stream(generator, *given)))
         again = self._grads_to_write_again()
@@ -200,6 +247,7 @@ class Program:
         if self._first:  # the first call runs with the numbers of its trace
             self._first = False
         elif not self._effects:
+            self._known_numbers = self._guards.numbers
             for array, read, _ in self._from_numbers:
                 array[()] = read()
         else:
@@ -215,8 +263,8 @@ class Program:
     def _grads_to_write_again(self) -> frozenset[int]:
         """The outputs that may be written into the memory of the gradients that the last call has made.
 
-        That is so if the tensors still have them and nobody else does: to a gradient its owner and the list of those
-        made refer, to its array the gradient and the executable; the rest is what `ALONE` counts.
+        That is so if the tensors still have them and nobody else does: to a gradient its owner, the guards and the
+        list of those made refer, to its array the gradient and the executable; the rest is what `ALONE` counts.
         """
         made, owners = self._made, self._owners
         if not made or owners is None:
@@ -227,7 +275,7 @@ class Program:
             last = map(self.executable.last.__getitem__, self._grad_outputs)
             if (
                 all(map(is_, arrays, last))
-                and max(map(getrefcount, grads)) <= ALONE + 2
+                and max(map(getrefcount, grads)) <= ALONE + 3
                 and max(map(getrefcount, arrays)) <= ALONE + 2
             ):
                 return self._all_grads

@@ -119,6 +119,11 @@ class Found:
     def __init__(self, tensor: Tensor, locator: tuple[Any, ...], path: str) -> None:
         self.tensor, self.locator, self.path = tensor, locator, path
 
+    def belongs(self, tensor: Tensor) -> None:
+        """Notes that an argument is part of the state too: it is the same tensor at every call."""
+        if self.locator[0] == "argument":
+            self.locator = ("fixed", tensor)
+
 
 class Scan:
     """One walk. `dynamic` names the group entries that are numbers; `loose` the slots whose tensors come and go."""
@@ -140,13 +145,17 @@ class Scan:
         self.optimizers: list[Optimizer] = []
         self.arguments: list[Tensor] = []
         self._number: dict[int, int] = {}
+        self._found: dict[int, Found] = {}
         self._seen: set[int] = set()
         self._kept: list[Any] = []
-        self._dynamic, self._loose = dynamic, loose
+        self.dynamic, self._loose = dynamic, loose
         self._stack: list[tuple[Any, str, Any]] = []
         self._argument(arguments[0], "argument ")
         self._argument(arguments[1], "argument ")
         self._run([(function, getattr(function, "__name__", "function"), None)])
+        for tensor in self.arguments:
+            if tensor._base is not None and id(tensor._base) in self._found:
+                self.key.append(("view", self._number[id(tensor._base)], repr(tensor._steps)))
         self.hashed = tuple(self.key)
 
     def undo(self) -> None:
@@ -257,18 +266,21 @@ class Scan:
         known = self._number.get(id(tensor))
         if known is not None and id(tensor) in self._seen:
             self.key.append(("tensor again", known))
+            if locator[0] != "argument":
+                self._found[id(tensor)].belongs(tensor)
             return
         self._seen.add(id(tensor))
         self._kept.append(tensor)
         number = self._number[id(tensor)] = len(self._number)
-        self.tensors.append(Found(tensor, locator, path))
+        found = self._found[id(tensor)] = Found(tensor, locator, path)
+        self.tensors.append(found)
         array = tensor._array
         grad = tensor._grad
         self.key.append(
             (number, array.shape, array.dtype, tensor._requires_grad, tensor._grad_fn is None, grad is None,
              array.flags.c_contiguous)
         )  # fmt: skip
-        if tensor._base is not None:
+        if tensor._base is not None and locator[0] != "argument":
             self._push(iter([(tensor._base, path + "._base", None)]))
         if grad is not None:
             self._tensor(grad, ("grad", len(self.tensors) - 1), path + ".grad")
@@ -340,7 +352,7 @@ class Scan:
         )
         for i, group in enumerate(value.param_groups):
             self.groups.append(group)
-            self._dict(group, f"{path}.param_groups[{i}]", group, self._dynamic)
+            self._dict(group, f"{path}.param_groups[{i}]", group, self.dynamic)
             self._finish_numbers(group)
         for hook in hooks.values():
             if hook:
@@ -349,7 +361,7 @@ class Scan:
         self._dict(value.state, path + ".state", value.state)
 
     def _finish_numbers(self, group: dict[str, Any]) -> None:
-        for k in sorted(self._dynamic):
+        for k in sorted(self.dynamic):
             if k in group:
                 item = group[k]
                 self.key.append((k, type(item), isinstance(item, Tensor)))
