@@ -17,3 +17,14 @@ def _fresh_state() -> Iterator[None]:
     yield
     rushlight.set_default_dtype(rushlight.float32)
     rushlight.set_grad_enabled(True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Golden files are written anew when it is asked for."""
+    parser.addoption("--renew-golden", action="store_true", help="write tests/golden/ anew")
+
+
+@pytest.fixture
+def renew(request: pytest.FixtureRequest) -> bool:
+    """Whether golden files are to be written anew."""
+    return bool(request.config.getoption("--renew-golden"))

@@ -22,6 +22,7 @@ from rushlight.autograd.slots import slots
 from rushlight.core.dtypes import COMPLEX, INEXACT
 from rushlight.core.floating import quiet, restore
 from rushlight.primitives import elementwise, structural
+from rushlight.primitives.interpreter import slot
 from rushlight.tensor.tensor import Tensor, wrap
 
 
@@ -85,7 +86,10 @@ def run(
     outer = running.roots, running.useful, running.token
     running.roots, running.token = roots, object()
     running.useful = None if useful is None else useful | targets.keys()
-    grad_before = state.grad_enabled
+    grad_before, scope_before = state.grad_enabled, state.scope
+    traced = (
+        slot.recorder is not None
+    )  # then what a formula calls is said to belong to its node's module
     state.grad_enabled = create_graph
     token = quiet()
     try:
@@ -108,6 +112,8 @@ def run(
                 continue
             if node.released:
                 raise RuntimeError(_twice(node))
+            if traced:
+                state.scope = node.scope
             results: Any = node.apply(grads, create_graph)
             if node.post_hooks:
                 results = _run_post_hooks(node, results, grads, as_tensor, as_grad)
@@ -135,7 +141,7 @@ def run(
             grad = results = grads_there = have = None
     finally:
         restore(token)
-        state.grad_enabled = grad_before
+        state.grad_enabled, state.scope = grad_before, scope_before
         running.roots, running.useful, running.token = outer
     found = [None if edge is None else captured.get(edge) for edge in wanted or ()]
     return [None if g is None else as_tensor(g) for g in found]

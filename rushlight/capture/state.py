@@ -150,6 +150,7 @@ class Scan:
         self._kept: list[Any] = []
         self.dynamic, self._loose = dynamic, loose
         self._stack: list[tuple[Any, str, Any]] = []
+        self.function = function
         self._argument(arguments[0], "argument ")
         self._argument(arguments[1], "argument ")
         self._run([(function, getattr(function, "__name__", "function"), None)])

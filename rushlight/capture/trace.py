@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rushlight.capture.naming import plain
 from rushlight.capture.numbers import Number
 from rushlight.capture.recorder import Cell, Recorder, Unsuitable
 from rushlight.capture.state import Scan
@@ -63,7 +64,9 @@ class Trace:
             cell = by_memory.get(place) if array.size else None
             if cell is None:
                 found = self.scan.tensors[i]
-                value = self.recorder.input(array.shape, array.dtype, ("tensor", i), found.path)
+                value = self.recorder.input(
+                    array.shape, array.dtype, ("tensor", i), plain(found.path, self.scan.function)
+                )
                 cell = Cell(value)
                 if array.size:
                     by_memory[place] = cell

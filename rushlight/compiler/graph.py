@@ -1,7 +1,7 @@
 """`Graph`: a program as primitive calls in order, each value assigned once.
 
 The text of a graph is an interface: `print(graph)` shows a type on every value, the module's path and the user's line
-at the end of each equation, and `parse` reads the same graph back.
+at the end of each equation, and `parse` (text.py) reads the same graph back.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.compiler.grammar import origin_text, quoted, type_text, value_text
 from rushlight.primitives.primitive import Aval, Primitive
 
 
@@ -88,6 +89,33 @@ class Graph:
         self.inputs = list(inputs)
         self.equations = list(equations)
         self.outputs = list(outputs)
+
+    def __str__(self) -> str:
+        names: dict[Var, str] = {}
+
+        def name(var: Var) -> str:
+            return names.setdefault(var, f"%{len(names)}")
+
+        lines = [
+            f"  {name(v)}: {type_text(v.aval)}" + (f" {quoted(v.name)}" if v.name else "") + ","
+            for v in self.inputs
+        ]
+        if lines:
+            lines[-1] = lines[-1].removesuffix(",")
+        lines = ["graph(", *lines, ")"]
+        for equation in self.equations:
+            results = ", ".join(f"{name(o)}: {type_text(o.aval)}" for o in equation.outputs)
+            operands = ", ".join(
+                name(o) if isinstance(o, Var) else value_text(o) for o in equation.operands
+            )
+            params = ", ".join(f"{k}={value_text(v)}" for k, v in equation.params.items())
+            call = f"{equation.primitive.name}({operands}{'; ' + params if params else ''})"
+            origin = origin_text(equation.scope, equation.site)
+            lines.append(f"  {results} = {call}" + (f"  # {origin}" if origin else ""))
+        lines.append("  return " + ", ".join(map(name, self.outputs)))
+        return "\n".join(lines)
+
+    __repr__ = __str__
 
 
 def evaluate(graph: Graph, arrays: Iterable[Any]) -> list[Any]:
