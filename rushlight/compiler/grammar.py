@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ def value_text(value: Any) -> str:
     return repr(value)
 
 
-_NAMED = {"dtype": _dtype, "float": float, "complex": complex}
+_NAMED: dict[str, Callable[[Any], Any]] = {"dtype": _dtype, "float": float, "complex": complex}
 
 
 def read_value(node: ast.expr) -> Any:

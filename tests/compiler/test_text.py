@@ -31,7 +31,7 @@ from tests.support.graphs import assert_same_graph, check_golden, traced, uncomp
 from tests.support.making import Make, replaced, tensors_in
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import models  # noqa: E402 - the benchmark programs are no package
+import models  # the benchmark programs are no package
 
 families.load_all()
 pytestmark = pytest.mark.usefixtures("uncompiled")
