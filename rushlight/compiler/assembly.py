@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rushlight.compiler.graph import Equation, Graph, Var
@@ -112,7 +112,11 @@ class Assembly:
     """The steps of a program (kernels and host steps) with the arrays they work on."""
 
     def __init__(
-        self, graph: Graph, target: Target, writable: Sequence[tuple[int, int]] = ()
+        self,
+        graph: Graph,
+        target: Target,
+        writable: Sequence[tuple[int, int]] = (),
+        strides: Mapping[int, Sequence[int]] | None = None,
     ) -> None:
         load_all()
         self.graph, self.target = graph, target
@@ -128,9 +132,10 @@ class Assembly:
         #: By id of a kernel: the equation that it is there for.
         self.scopes: dict[int, Equation] = {}
         self._group: Group | None = None  # whose kernels are being written
+        given = strides or {}
         for i, var in enumerate(graph.inputs):
             array = (
-                Array(Memory(_bytes(var), f"input {i}"), var.dtype, var.shape)
+                Array(Memory(_bytes(var), f"input {i}"), var.dtype, var.shape, given.get(i))
                 if var.dtype.name in KINDS
                 else None
             )

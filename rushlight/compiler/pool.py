@@ -36,10 +36,10 @@ class Pool:
         self.words = block[start : start + driver.WORDS]
         self.context: int = self.words.ctypes.data
         pointer, integer = ctypes.c_void_p, ctypes.c_int64
+        #: Where `run` begins, for native callers.
+        self.address: int = library.address("run")
         #: run(context, program, slots, clock): all of them addresses, the last may be None.
-        self.run = ctypes.CFUNCTYPE(integer, pointer, pointer, pointer, pointer)(
-            library.address("run")
-        )
+        self.run = ctypes.CFUNCTYPE(integer, pointer, pointer, pointer, pointer)(self.address)
         self._rouse = ctypes.CFUNCTYPE(None, pointer, ctypes.c_int32)(library.address("rouse"))
         self._workers: list[Worker] = []
         self.words[driver.FLUSH] = int(flush)

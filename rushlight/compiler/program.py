@@ -56,12 +56,13 @@ class Program:
             [self._table.ctypes.data, len(calls), self._patches.ctypes.data, len(patches), status],
             np.int64,
         )
-        self._address = self._words.ctypes.data
+        #: Where the driver finds all of it.
+        self.address: int = self._words.ctypes.data
 
     def run(self, slots: int, clock: int | None = None) -> int:
         """Makes the calls; `slots` is the address of the slots' addresses. Not 0 if a check failed."""
         running = pool()
-        result: int = running.run(running.context, self._address, slots, clock)
+        result: int = running.run(running.context, self.address, slots, clock)
         return result
 
     def timed(self, slots: int) -> np.ndarray[Any, Any]:

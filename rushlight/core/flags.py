@@ -33,6 +33,7 @@ FLAGS = {
             "RUSHLIGHT_CACHE_DIR", "",
             "the folder for object code; without it `rushlight` in XDG_CACHE_HOME or ~/.cache",
         ),
+        Flag("RUSHLIGHT_EAGER", "native", "numpy: eager calls never use native kernels, however large they are"),
         Flag("RUSHLIGHT_DATA", "", "the folder for downloaded data sets; without it in the user's cache"),
         Flag(
             "RUSHLIGHT_TARGET", "",

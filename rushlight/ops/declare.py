@@ -44,6 +44,8 @@ import numpy as np
 
 from rushlight.autograd.modes import state
 from rushlight.autograd.node import edge_of
+from rushlight.backends import native
+from rushlight.backends.native import NUMPY, SMALL
 from rushlight.core.floating import quiet, restore
 from rushlight.ops import record as recording
 from rushlight.ops import tape
@@ -268,17 +270,19 @@ def op(body: Callable[..., Any] | None = None, **options: Any) -> Any:
     return call
 
 
-def _unwrap(this: Op, args: list[Any]) -> tuple[list[Any], bool]:
-    """The arrays behind the tensors among `args`, and whether some of them requires a gradient."""
+def _unwrap(this: Op, args: list[Any]) -> tuple[list[Any], bool, bool]:
+    """The arrays behind the tensors among `args`; whether some require a gradient; whether some are large."""
     arrays = args.copy()
-    tracked = False
+    tracked = large = False
     count = len(args)
     for i, kind in this.tensors:
         if i >= count:
             break
         value = args[i]
         if isinstance(value, Tensor):
-            arrays[i] = value._array
+            array = arrays[i] = value._array
+            if array.size >= SMALL:
+                large = True
             if value._requires_grad or (value._base is not None and value.requires_grad):
                 tracked = True
         elif kind == 2 and isinstance(value, (int, float, complex)):
@@ -292,6 +296,8 @@ def _unwrap(this: Op, args: list[Any]) -> tuple[list[Any], bool]:
                         f"{type(item).__name__}"
                     )
                 inner.append(item._array)
+                if item._array.size >= SMALL:
+                    large = True
                 if item.requires_grad:
                     tracked = True
             arrays[i] = inner
@@ -300,7 +306,7 @@ def _unwrap(this: Op, args: list[Any]) -> tuple[list[Any], bool]:
         else:
             arrays[i], also = _convert(this, i, kind, value)
             tracked = tracked or also
-    return arrays, tracked
+    return arrays, tracked, large
 
 
 def _convert(this: Op, i: int, kind: int, value: Any) -> tuple[Any, bool]:
@@ -338,12 +344,14 @@ def _call(this: Op) -> Any:
             args, kwargs = bind(args, kwargs)  # type: ignore[assignment]
         else:
             args = list(args)  # type: ignore[assignment]
-        arrays, tracked = unwrap(this, args)  # type: ignore[arg-type]
-        token = quiet()
-        try:
-            result = body(*arrays, **kwargs)
-        finally:
-            restore(token)
+        arrays, tracked, large = unwrap(this, args)  # type: ignore[arg-type]
+        result = native.run(body, arrays, kwargs) if large else NUMPY
+        if result is NUMPY:
+            token = quiet()
+            try:
+                result = body(*arrays, **kwargs)
+            finally:
+                restore(token)
         if out is not None:
             return recording.into_out(this, out, result, tracked)
         if type(result) is tuple:
@@ -487,7 +495,7 @@ def _inplace_call(this: Op, functional: Any) -> Any:
             ):  # formulas may read what is about to be written
                 bound[0] = tape.before_writing(self, edge_of(self))
             return recording.assign(self, functional(*bound, **kwargs), name)
-        arrays, tracked = _unwrap(this, bound)
+        arrays, tracked, _ = _unwrap(this, bound)
         tracked = tracked and state.grad_enabled
         recording.check_writable(self, name, tracked)
         token = quiet()

@@ -27,6 +27,7 @@ from rushlight.autograd.node import (
     overwritten,
     saved_tensors_hooks_stack,
 )
+from rushlight.backends.native import NUMPY, SMALL, run
 from rushlight.core.dtypes import FLOAT32, INEXACT
 from rushlight.core.sites import _PACKAGE
 from rushlight.primitives import structural
@@ -114,6 +115,20 @@ def fit_tensor(grad: Any, shape: tuple[int, ...], dtype: Any) -> Tensor:
     if grad._array.dtype != dtype:
         grad = slots.cast(grad, dtype)
     return grad  # type: ignore[no-any-return]
+
+
+def fitted_gradients(function: Any, wanted: tuple[Any, ...], *given: Any) -> tuple[Any, ...]:
+    """A formula's gradients as the inputs need them: `wanted` has the (shape, dtype) of each, or None."""
+    found = function(*given)
+    if len(wanted) == 1:
+        found = (found,)
+    return tuple(
+        None if grad is None or want is None else fit(grad, *want)
+        for grad, want in zip(found, wanted, strict=True)
+    )
+
+
+_NOTHING: dict[str, Any] = {}
 
 
 class Recipe:
@@ -216,7 +231,18 @@ class OpNode(Node):
             else:
                 before, state.bare = state.bare, True
                 try:
-                    found = function(*given)
+                    found = NUMPY
+                    if self.starts is None:
+                        for value in given:
+                            if value.__class__ is ndarray and value.size >= SMALL:
+                                found = self._native(function, targets, given)
+                                break
+                    if found is NUMPY:
+                        found = function(*given)
+                    else:
+                        for target, grad in zip(targets, found, strict=True):
+                            results[positions[target]] = grad
+                        continue
                 finally:
                     state.bare = before
             if len(targets) == 1:
@@ -238,6 +264,15 @@ class OpNode(Node):
                 if edge is not None:
                     results[start] = fitted(grad, *edge[0].outputs[edge[1]])
         return results
+
+    def _native(self, function: Any, targets: tuple[int, ...], given: list[Any]) -> Any:
+        """The gradients of `targets` by a native kernel, fitted; or NUMPY."""
+        edges, positions = self.edges, self.op.positions
+        wanted = []
+        for target in targets:
+            edge = edges[positions[target]]
+            wanted.append(None if edge is None else edge[0].outputs[edge[1]])
+        return run(fitted_gradients, [function, tuple(wanted), *given], _NOTHING)
 
     def _materialized(self, grads: list[Any], create_graph: bool) -> list[Any]:
         """Zeros for outputs that no gradient reached."""

@@ -1,0 +1,56 @@
+"""How long NumPy takes for a graph, roughly: what decides whether a native kernel is worth having.
+
+The estimate depends on the graph alone, never on a clock: the same call is made by the same implementation in every
+run, so that its result has the same bits.
+"""
+
+from __future__ import annotations
+
+from rushlight.compiler.graph import Equation, Graph, Var
+from rushlight.compiler.views import VIEWS
+from rushlight.core.shapes import size_of
+
+#: A call of a NumPy function, in nanoseconds.
+CALL_NS = 1000.0
+#: Nanoseconds for an element of the result or of the largest operand, whichever are more.
+ELEMENT_NS = 0.5
+SLOW_NS = {
+    "exp": 2.0, "log": 2.0, "tanh": 4.0, "logistic": 4.0, "erf": 25.0, "erfc": 25.0, "sin": 8.0, "cos": 8.0,
+    "power": 10.0, "log1p": 8.0, "expm1": 8.0, "softplus": 15.0, "sqrt": 1.0, "div": 1.0,
+    "softmax": 5.0, "log_softmax": 5.0, "select": 2.0, "cast": 0.7,
+    "gather": 2.0, "scatter_add": 10.0, "scatter": 5.0,
+}  # fmt: skip
+#: Convolutions and products, in operations (a multiplication and an addition are two) a nanosecond.
+PRODUCTS = {"contract": 60.0, "convolve": 15.0, "convolve_input": 10.0, "convolve_weight": 10.0}
+
+
+def numpy_ns(graph: Graph) -> float:
+    """The estimate."""
+    return sum(_equation_ns(equation) for equation in graph.equations)
+
+
+def _equation_ns(equation: Equation) -> float:
+    name = equation.primitive.name
+    if name in VIEWS or name == "full":
+        return 0.0
+    operands = [o for o in equation.operands if isinstance(o, Var)]
+    result = equation.outputs[0]
+    if name in PRODUCTS:
+        return CALL_NS + 2 * _multiplications(equation) / PRODUCTS[name]
+    elements = max([result.size, *(o.size for o in operands)])
+    rate = SLOW_NS.get(name, 5.0 if "windows" in name else ELEMENT_NS)
+    return CALL_NS + elements * rate
+
+
+def _multiplications(equation: Equation) -> float:
+    """Of a product or a convolution."""
+    first: Var = equation.operands[0]
+    second: Var = equation.operands[1]
+    result = equation.outputs[0]
+    if equation.primitive.name == "contract":
+        return float(result.size * size_of(first.shape[i] for i in equation.params["axes_a"]))
+    if equation.primitive.name == "convolve":
+        return result.size * second.size / max(second.shape[0], 1)
+    if equation.primitive.name == "convolve_input":
+        return first.size * second.size / max(second.shape[0], 1)
+    return second.size * result.size / max(result.shape[0], 1)
