@@ -58,7 +58,7 @@ class _Entries:
 
     def find(self, count: int, brief: bool) -> Any:
         """The function for `count` arrays; `brief` calls keep the interpreter's lock."""
-        library = load(_text(count), ("enter",))
+        library = load(_text(count))
         self._libraries.append(library)
         kind = ctypes.PYFUNCTYPE if brief else ctypes.CFUNCTYPE
         made = kind(ctypes.c_int64, ctypes.c_void_p, *[ctypes.py_object] * count)

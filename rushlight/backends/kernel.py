@@ -88,7 +88,7 @@ class Kernel:
             places = [_place(a) for a in kernel.arrays]
             calls.append((name, places, kernel.items, kernel.work, kernel.checks))
         loops = '!0 = distinct !{!0, !1}\n!1 = !{!"llvm.loop.unroll.disable"}'
-        library = load("\n".join([*sorted(declared), *texts.values(), loops, ""]), list(texts))
+        library = load("\n".join([*sorted(declared), *texts.values(), loops, ""]))
         self._program = Program(library, calls, 0, self._status.ctypes.data)
         brief = sum(k.items * k.work for k in kernels) < BRIEF_NS
         self._enter = entry.entry(len(slots) + 1, brief)
