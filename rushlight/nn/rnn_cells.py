@@ -114,7 +114,7 @@ class RNNCell(RNNCellBase):
         if self.nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
         batched, states, x = self._advance(input, None if hx is None else (hx,), 1)
-        h = elman_step(x, *states, self.weight_hh, self.bias_hh, self.nonlinearity == "relu")
+        h = elman_step(x, states[0], self.weight_hh, self.bias_hh, self.nonlinearity == "relu")
         return h if batched else h.squeeze(0)  # type: ignore[no-any-return]
 
 
@@ -138,7 +138,7 @@ class LSTMCell(RNNCellBase):
                 f"lstm_cell(): argument 'hx' (position 2) must be tuple of Tensors, not {type(hx).__name__}"
             )
         batched, states, x = self._advance(input, hx, 2)
-        h, c = lstm_step(x, *states, self.weight_hh, self.bias_hh)
+        h, c = lstm_step(x, states[0], states[1], self.weight_hh, self.bias_hh)
         return (h, c) if batched else (h.squeeze(0), c.squeeze(0))
 
 
@@ -158,7 +158,7 @@ class GRUCell(RNNCellBase):
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """The next hidden state; zeros are the first unless given."""
         batched, states, x = self._advance(input, None if hx is None else (hx,), 1)
-        h = gru_step(x, *states, self.weight_hh, self.bias_hh)
+        h = gru_step(x, states[0], self.weight_hh, self.bias_hh)
         return h if batched else h.squeeze(0)  # type: ignore[no-any-return]
 
 

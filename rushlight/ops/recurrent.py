@@ -84,7 +84,7 @@ def lstm_layer_gradient(
 
         def layer(steps: Any, weight: Any, h: Any, c: Any) -> tuple[Any, Any]:
             return unrolled(
-                lambda x, s: lstm_step(x, *s, weight, None), steps, (h, c), batches, reverse
+                lambda x, s: lstm_step(x, s[0], s[1], weight, None), steps, (h, c), batches, reverse
             )
 
         return _replayed(layer, (steps, weight, h, c), needs, grads[:3])
@@ -132,7 +132,7 @@ def gru_layer_gradient(
 
         def layer(steps: Any, weight: Any, bias: Any, h: Any) -> tuple[Any, Any]:
             return unrolled(
-                lambda x, s: (gru_step(x, *s, weight, bias),), steps, (h,), batches, reverse
+                lambda x, s: (gru_step(x, s[0], weight, bias),), steps, (h,), batches, reverse
             )
 
         return _replayed(layer, (steps, weight, bias, h), needs, grads[:2])
@@ -181,7 +181,11 @@ def elman_layer_gradient(
 
         def layer(steps: Any, weight: Any, h: Any) -> tuple[Any, Any]:
             return unrolled(
-                lambda x, s: (elman_step(x, *s, weight, None, relu),), steps, (h,), batches, reverse
+                lambda x, s: (elman_step(x, s[0], weight, None, relu),),
+                steps,
+                (h,),
+                batches,
+                reverse,
             )
 
         return _replayed(layer, (steps, weight, h), needs, grads[:2])

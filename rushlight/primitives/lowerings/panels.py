@@ -14,14 +14,15 @@ from rushlight.loops.nest import along, transpose
 
 
 class Panels:
-    """A matrix (depth, columns) in panels of `vectors` registers."""
+    """A matrix (depth, columns) in panels of at most `vectors` registers, as even as can be."""
 
     def __init__(self, plan: Plan, matrix: Array, vectors: int) -> None:
         self.lanes = plan.target.lanes(matrix.kind)
         self.depth, self.columns = matrix.shape
-        self.vectors = vectors
-        self.width = vectors * self.lanes
-        self.count = -(-self.columns // self.width)
+        registers = -(-self.columns // self.lanes)
+        self.count = -(-registers // vectors)
+        self.vectors = -(-registers // self.count)
+        self.width = self.vectors * self.lanes
         self._packed = plan.scratch(matrix.dtype, (self.count, self.depth, self.width))
         work = 0.2 * self.depth * self.width
         b = plan.kernel("panels", self.count, work, nbytes=2 * matrix.size * matrix.dtype.itemsize)

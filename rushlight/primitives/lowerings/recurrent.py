@@ -209,12 +209,8 @@ def _(
             i, f, g, o = (
                 gates.load(b, at, axis, w, mask) + steps.load(b, at, axis, w, mask) for at in places
             )
-            i, f, g, o = (
-                math.logistic(b, i),
-                math.logistic(b, f),
-                math.tanh(b, g),
-                math.logistic(b, o),
-            )
+            i, g = math.quotients(b, math.logistic_ratio(b, i), math.tanh_ratio(b, g))
+            f, o = math.quotients(b, math.logistic_ratio(b, f), math.logistic_ratio(b, o))
             for at, gate in zip(places, (i, f, g, o), strict=True):
                 gates.store(b, at, gate, axis, mask)
             at = places[0]
@@ -222,12 +218,16 @@ def _(
             cells.store(b, at, before, axis, mask)
             hidden.store(b, at, last_h.load(b, [row, x], 1, w, mask), axis, mask)
             after = b.fma(f, before, i * g)
-            bent = o * math.tanh(b, after)
             last_c.store(b, [row, x], after, 1, mask)
+
+        def result(row: Value, x: Value, w: int, mask: Value | None) -> None:
+            o = gates.load(b, walk.place(row, x + 3 * size), axis, w, mask)
+            bent = o * math.tanh(b, last_c.load(b, [row, x], 1, w, mask))
             last_h.store(b, [row, x], bent, 1, mask)
-            output.store(b, at, bent, axis, mask)
+            output.store(b, walk.place(row, x), bent, axis, mask)
 
         walk.cells(b, cell)
+        walk.cells(b, result)
 
     walk.run(lambda b: walk.copy(b, (h, last_h), (c, last_c)), step)
     return None
@@ -296,7 +296,8 @@ def _(
                 for k in range(3)
             ]
             given = [steps.load(b, places[k], axis, w, mask) for k in range(3)]
-            r, z = math.logistic(b, given[0] + own[0]), math.logistic(b, given[1] + own[1])
+            r, z = (math.logistic_ratio(b, given[k] + own[k]) for k in range(2))
+            r, z = math.quotients(b, r, z)
             n = math.tanh(b, b.fma(r, own[2], given[2]))
             for at, gate in zip(places, (r, z, n, own[2]), strict=True):
                 gates.store(b, at, gate, axis, mask)
