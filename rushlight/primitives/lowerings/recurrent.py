@@ -296,8 +296,8 @@ def _(
                 for k in range(3)
             ]
             given = [steps.load(b, places[k], axis, w, mask) for k in range(3)]
-            r, z = (math.logistic_ratio(b, given[k] + own[k]) for k in range(2))
-            r, z = math.quotients(b, r, z)
+            ratios = [math.logistic_ratio(b, given[k] + own[k]) for k in range(2)]
+            r, z = math.quotients(b, ratios[0], ratios[1])
             n = math.tanh(b, b.fma(r, own[2], given[2]))
             for at, gate in zip(places, (r, z, n, own[2]), strict=True):
                 gates.store(b, at, gate, axis, mask)
