@@ -7,11 +7,11 @@ from typing import Any
 
 from rushlight.compiler.graph import Equation, Graph, Var
 from rushlight.compiler.grouping import REDUCTIONS, Group, Grouping
-from rushlight.compiler.layout import choose_order
-from rushlight.compiler.looping import Leaf, LoopWriter, Point, apply, operand_dtype
+from rushlight.compiler.layout import choose_layouts, choose_order, turn_inputs
+from rushlight.compiler.looping import Leaf, LoopWriter
+from rushlight.compiler.sinks import FusedSink, PooledSink, pools_side_by_side
 from rushlight.compiler.views import look
 from rushlight.loops.arrays import KINDS, Array, Memory, Sink
-from rushlight.loops.builder import Value
 from rushlight.loops.kernel import Kernel, Plan
 from rushlight.loops.target import Target
 from rushlight.primitives.lowerings import load_all
@@ -55,59 +55,6 @@ def lowered(equation: Equation) -> str:
     return "heavy" if primitive.lowering is not None else "host"
 
 
-class FusedSink(Sink):
-    """Takes a heavy kernel's results through the elementwise equations that follow, and stores what is needed."""
-
-    __slots__ = ("assembly", "group", "looks", "outputs")
-
-    def __init__(self, assembly: Assembly, group: Group, outputs: dict[Var, Array]) -> None:
-        super().__init__(next(iter(outputs.values())))
-        self.assembly, self.group, self.outputs = assembly, group, outputs
-        self.looks = assembly.leaves(group, group.equations[1:], group.shape)
-
-    def store(
-        self,
-        b: Kernel,
-        index: Sequence[Any],
-        value: Value,
-        axis: int | None = None,
-        mask: Value | None = None,
-    ) -> None:
-        """Applies the equations to a final value of the heavy primitive."""
-        group = self.group
-        head = group.equations[0].outputs[0]
-        lanes = value.lanes
-        along = 0 if axis is None else axis
-        point = Point(self, b, index, along, lanes, mask)  # type: ignore[arg-type]
-        kind = KINDS[head.dtype.name]
-        point.values[head] = (
-            value if value.kind == kind else b.convert(value, kind, head.dtype.kind != "u")
-        )
-        b.active = mask
-        for equation in group.equations[1:]:
-            dtype = operand_dtype(equation)
-            values = [point.of(o, dtype) for o in equation.operands]
-            point.values[equation.outputs[0]] = b.splat(apply(b, equation, values), lanes)
-        b.active = None
-        for var, array in self.outputs.items():
-            array.store(b, index, point.values[var], axis, mask)
-
-    @property
-    def leaves(self) -> dict[Var, Leaf]:
-        """What the equations read besides the heavy result."""
-        return self.looks
-
-    @property
-    def nest(self) -> FusedSink:
-        """A point finds its arrays here, as it does in a nest of loops."""
-        return self
-
-    @property
-    def arrays(self) -> dict[Var, Array]:
-        """The arrays behind the leaves."""
-        return {v: leaf.array for v, leaf in self.looks.items()}
-
-
 class Assembly:
     """The steps of a program (kernels and host steps) with the arrays they work on."""
 
@@ -119,8 +66,9 @@ class Assembly:
         strides: Mapping[int, Sequence[int]] | None = None,
     ) -> None:
         load_all()
+        graph, self._layouts = turn_inputs(graph, choose_layouts(graph, target))
         self.graph, self.target = graph, target
-        self.grouping = Grouping(graph, lowered)
+        self.grouping = Grouping(graph, lowered, self._pools)
         self.steps: list[Kernel | HostStep] = []
         self.plan = Plan(target)
         self.faults = self.plan.faults
@@ -155,6 +103,16 @@ class Assembly:
         for var, array in self._copies:
             self._group = self.grouping.group_of.get(self.grouping.root(var))
             self._copy(self.array(var), array, "store")
+
+    def _pools(self, head: Equation, pooling: Equation) -> bool:
+        """Whether a convolution's kernel can pool its own result: images lie side by side, and windows too."""
+        order = self._layouts.get(head.outputs[0])
+        return (
+            head.primitive.name == "convolve"
+            and order is not None
+            and order[-1] == 0
+            and pools_side_by_side(pooling.params)
+        )
 
     # -- outputs -----------------------------------------------------------------------------------------------
 
@@ -284,7 +242,7 @@ class Assembly:
         if var.dtype.name not in KINDS:
             return _opaque(var, "object")
         memory = Memory(_bytes(var), "")
-        order = None if group is None else choose_order(group, var, self.arrays, self.target)
+        order = None if group is None else choose_order(group, var, self.arrays, self._layouts)
         return Array(
             memory, var.dtype, var.shape, None if order is None else _strides(var.shape, order)
         )
@@ -387,7 +345,9 @@ class Assembly:
                 if list(outputs) == [results[0]] and len(group.equations) == 1:
                     sinks = (Sink(outputs[results[0]]),)
                 else:
-                    sinks = (FusedSink(self, group, outputs),)
+                    looks = self.leaves(group, group.following, group.shape)
+                    kind = FusedSink if group.pooling is None else PooledSink
+                    sinks = (kind(group, outputs, looks),)
                     self._flush()
             else:
                 for v in results:
@@ -489,6 +449,9 @@ class Assembly:
         outputs = {v: self._allocate(v, group) for v in group.outputs}
         self.arrays.update(outputs)
         source = head.operands[0]
+        if isinstance(source, Var) and list(outputs) == [result] and source.aval == result.aval:
+            self._copy(self.array(source), outputs[result], "copy")
+            return
         leaf = (
             Leaf(result, self.array(source).expand(result.shape))
             if isinstance(source, Var)

@@ -14,6 +14,7 @@ other operands are ready before that group runs: nothing is ever computed twice,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rushlight.compiler.graph import Equation, Graph, Var
@@ -48,6 +49,7 @@ class Group:
         "members",
         "number",
         "outputs",
+        "pooling",
         "reads",
         "shape",
     )
@@ -61,9 +63,16 @@ class Group:
         self.head = head  # the heavy or host equation
         self.equations: list[Equation] = [] if head is None else [head]
         self.axes: tuple[int, ...] | None = None  # of the reductions in a loop
+        self.pooling: Equation | None = None  # of a heavy result, before anything is stored
         self.members: set[Var] = set()  # values of the loop's shape that live in registers
         self.reads: set[Var] = set()  # roots that are read
         self.outputs: list[Var] = []  # what others need of it
+
+    @property
+    def following(self) -> list[Equation]:
+        """The elementwise equations behind the head."""
+        start = 0 if self.head is None else 1
+        return [e for e in self.equations[start:] if e is not self.pooling]
 
     def __repr__(self) -> str:
         names = "+".join(e.primitive.name for e in self.equations)
@@ -78,9 +87,12 @@ def is_number_dtype(dtype: Any) -> bool:
 class Grouping:
     """The groups of a graph, and where every value comes from."""
 
-    def __init__(self, graph: Graph, lowered: Any) -> None:
+    def __init__(
+        self, graph: Graph, lowered: Any, pools: Callable[[Equation, Equation], bool] | None = None
+    ) -> None:
         self.graph = graph
         self._lowered = lowered  # (equation) -> "element", "heavy" or "host"
+        self._pools = pools  # (head, pooling): whether the head's kernel can pool its own result
         self.groups: list[Group] = []
         self.group_of: dict[Var, Group] = {}
         self.views: dict[Var, Equation] = {}
@@ -126,6 +138,8 @@ class Grouping:
             self._place_element(equation)
         elif kind == "reduce":
             self._place_reduction(equation)
+        elif name == "max_windows" and self._place_pooling(equation):
+            pass
         else:
             group = self._begin(kind, result.shape, equation)
             for output in equation.outputs:
@@ -209,6 +223,26 @@ class Grouping:
             if group.kind != "host" and self._fits(group, equation):
                 return group
         return None
+
+    def _place_pooling(self, equation: Equation) -> bool:
+        """Makes a pooling part of the convolution whose result it reads; False where that cannot be."""
+        source = equation.operands[0]
+        group = self.group_of.get(source)
+        if (
+            self._pools is None
+            or group is None
+            or group.head is None
+            or group.kind != "heavy"
+            or source not in group.members
+            or group.pooling is not None
+            or not self._pools(group.head, equation)
+        ):
+            return False
+        group.pooling = equation
+        group.equations.append(equation)
+        for output in equation.outputs:
+            self.group_of[output] = group
+        return True
 
     def _place_reduction(self, equation: Equation) -> None:
         source = equation.operands[0]

@@ -1,6 +1,6 @@
 """Passes: functions graph -> graph that make the program smaller before it is cut into kernels.
 
-Each keeps every result's bits; `PASSES` is their order. A graph is never changed in place.
+Each keeps every result's bits, but for the order of a sum; `PASSES` is their order. A graph is never changed in place.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 from rushlight.compiler.graph import Equation, Graph, Var
+from rushlight.compiler.pooling import mask_before_placing, sum_before_placing
+from rushlight.compiler.rewriting import Emit, again, rewrite
 
 #: Primitives whose every call counts, though their operands may be equal.
 IMPURE: frozenset[str] = frozenset({"host_draw"})
 
 Pass = Callable[[Graph], Graph]
-Emit = Callable[[Equation], tuple[Var, ...]]
-Rewrite = Callable[[Equation, Emit], "tuple[Var, ...] | None"]
 
 
 def _is_identity(equation: Equation) -> bool:
@@ -58,38 +58,6 @@ def _merged(equation: Equation, source: Any) -> dict[str, Any] | None:
     return None
 
 
-def _again(
-    equation: Equation, operands: tuple[Any, ...], params: dict[str, Any] | None = None
-) -> Equation:
-    """The equation on other operands."""
-    return Equation(
-        equation.primitive, operands, equation.params if params is None else params,
-        [o.aval for o in equation.outputs], equation.scope, equation.site,
-    )  # fmt: skip
-
-
-def rewrite(graph: Graph, replace: Rewrite) -> Graph:
-    """A graph in which each equation is what `replace` gives for it.
-
-    `replace(equation, emit)` sees the equation on its new operands. It gives None to keep it, or the Vars that stand
-    for its outputs; `emit(equation)` adds an equation and gives its outputs.
-    """
-    values: dict[Var, Var] = {v: v for v in graph.inputs}
-    equations: list[Equation] = []
-
-    def emit(equation: Equation) -> tuple[Var, ...]:
-        equations.append(equation)
-        return equation.outputs
-
-    for equation in graph.equations:
-        operands = tuple(values[o] if isinstance(o, Var) else o for o in equation.operands)
-        same = all(a is b for a, b in zip(operands, equation.operands, strict=True))
-        renewed = equation if same else _again(equation, operands)
-        given = replace(renewed, emit)
-        values.update(zip(equation.outputs, emit(renewed) if given is None else given, strict=True))
-    return Graph(graph.inputs, equations, [values[o] for o in graph.outputs])
-
-
 def simplify(graph: Graph) -> Graph:
     """Equations that change nothing go; a view of a view of the same kind becomes one."""
 
@@ -101,8 +69,8 @@ def simplify(graph: Graph) -> Graph:
         if merged is None:
             return None
         inner = source.equation.operands[0]  # type: ignore[union-attr]
-        again = _again(equation, (inner, *equation.operands[1:]), merged)
-        return (inner,) if _is_identity(again) else emit(again)
+        renewed = again(equation, (inner, *equation.operands[1:]), merged)
+        return (inner,) if _is_identity(renewed) else emit(renewed)
 
     return rewrite(graph, replace)
 
@@ -173,15 +141,15 @@ def join_updates(graph: Graph) -> Graph:
         result = equation.outputs[0]
         if result in covered:
             axis, parts = covered[result]
-            again = Equation(
+            renewed = Equation(
                 concatenate.primitive, [values[p] for p in parts], {"axis": axis}, [result.aval],
                 equation.scope, equation.site,
             )  # fmt: skip
         else:
             operands = tuple(values[o] if isinstance(o, Var) else o for o in equation.operands)
-            again = _again(equation, operands)
-        equations.append(again)
-        values.update(zip(equation.outputs, again.outputs, strict=True))
+            renewed = again(equation, operands)
+        equations.append(renewed)
+        values.update(zip(equation.outputs, renewed.outputs, strict=True))
     return Graph(graph.inputs, equations, [values[o] for o in graph.outputs])
 
 
@@ -214,7 +182,9 @@ def drop_dead(graph: Graph) -> Graph:
     return Graph(graph.inputs, kept, graph.outputs)
 
 
-PASSES: tuple[Pass, ...] = (drop_dead, simplify, share, join_updates, drop_dead)
+PASSES: tuple[Pass, ...] = (
+    drop_dead, simplify, share, join_updates, mask_before_placing, sum_before_placing, share, drop_dead,
+)  # fmt: skip
 
 
 def optimize(graph: Graph, after: Callable[[str, Graph], None] | None = None) -> Graph:

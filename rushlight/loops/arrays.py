@@ -6,6 +6,7 @@ depends on shapes and strides only: the same kernel serves every time step and e
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -261,3 +262,28 @@ class Sink:
     ) -> None:
         """Takes the final value of the element at `index` (lanes along `axis`)."""
         self.array.store(b, index, value, axis, mask)
+
+
+class WindowSink(Sink, ABC):
+    """A sink that merges the windows of a pooling, which lie side by side, and stores one value for each.
+
+    The lowering hands it the results of a window one after the other: `best = merge(..., best)`, then `store_window`.
+    """
+
+    __slots__ = ("window",)
+
+    def __init__(self, array: Array, window: tuple[int, ...]) -> None:
+        super().__init__(array)
+        self.window = window
+
+    @abstractmethod
+    def merge(
+        self, b: Kernel, index: Sequence[Any], number: int, value: Value, best: Any, axis: int, mask: Value | None = None
+    ) -> Any:  # fmt: skip
+        """The best of the window so far (None: nothing yet) and the result at `index`, the `number`-th of it."""
+
+    @abstractmethod
+    def store_window(
+        self, b: Kernel, index: Sequence[Any], best: Any, axis: int, mask: Value | None = None
+    ) -> None:
+        """Takes the final best of the window at `index`, which counts windows."""

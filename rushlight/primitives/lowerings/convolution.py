@@ -22,7 +22,9 @@ from rushlight.loops.builder import BYTES, F32, F64, Value
 from rushlight.loops.kernel import Kernel, Plan
 from rushlight.loops.nest import decompose, spread
 from rushlight.primitives import convolution as c
+from rushlight.primitives.lowerings import images_in_lanes
 from rushlight.primitives.lowerings.copying import copy_into
+from rushlight.primitives.lowerings.correlation import forward_axes, gradient_phases
 from rushlight.primitives.lowerings.tile import rows_of, tile
 
 #: Nanoseconds for a floating point operation in a tile, about.
@@ -282,14 +284,14 @@ def _order(x: Array, rank: int) -> tuple[int, ...]:
     return (0, *range(2, rank + 2), 1)
 
 
-def _images_in_lanes(plan: Plan, x: Array, other: Array, channels: int) -> bool:
-    lanes = plan.target.lanes(x.kind)
-    return (
-        channels < lanes
-        and x.shape[0] % lanes == 0
-        and x.strides[0] == 1
-        and other.strides[0] == 1
-    )  # fmt: skip
+def side_by_side(plan: Plan, x: Array, lanes: int) -> Array:
+    """The pictures with images innermost; a copy if they lie otherwise."""
+    if x.strides[0] == 1:
+        return x
+    memory = plan.scratch(x.dtype, (*x.shape[1:], x.shape[0]))
+    turned = memory.permute((x.ndim - 1, *range(x.ndim - 1)))
+    copy_into(plan, Sink(turned), x, "turn")
+    return turned
 
 
 # -- the convolution -----------------------------------------------------------------------------------------------
@@ -308,29 +310,13 @@ def _(
     kind, lanes = x.kind, plan.target.lanes(x.kind)
     outer, inner = w.shape[0] // groups, w.shape[1]
     places = tuple(sink.shape[2:])
-    if sink.strides[0] == 1 and x.shape[0] % lanes == 0 and groups == 1:
-        x = padded(plan, x, before, after, (1, *range(2, x.ndim), 0))
-        moves = [s * m for s, m in zip(x.strides[2:], stride, strict=True)]
-        taps = [
-            (k, d * s, ws)
-            for k, d, s, ws in zip(w.shape[2:], dilation, x.strides[2:], w.strides[2:], strict=True)
-        ]
-        _lane_images(
-            plan,
-            "convolve",
-            sink,
-            x,
-            w,
-            (w.strides[0], w.strides[1]),
-            outer,
-            inner,
-            places,
-            0,
-            0,
-            moves,
-            taps,
+    if images_in_lanes.suits(sink.array, sink.array, groups, w.shape[-1], lanes):
+        x = side_by_side(plan, x, lanes)
+        axes = forward_axes(x.shape[2:], places, w.shape[2:], stride, before, dilation)
+        images_in_lanes.correlate(
+            plan, "convolve_lanes", sink, x, w, w.strides[0], w.strides[1], w.strides[2:], 0, outer, inner, axes,
             lambda p: p,
-        )
+        )  # fmt: skip
         return None
     x = padded(plan, x, before, after, None if not any((*before, *after)) else _order(x, rank))
     vectors = _vectors(outer, lanes)
@@ -380,6 +366,25 @@ def _(
     rank = grad.ndim - 2
     lanes = plan.target.lanes(grad.kind)
     outer, inner = w.shape[1], w.shape[0] // groups
+    if images_in_lanes.suits(sink.array, sink.array, groups, w.shape[-1], lanes):
+        grad = side_by_side(plan, grad, lanes)
+        for phases in itertools.product(
+            *map(gradient_phases, size, grad.shape[2:], w.shape[2:], stride, before, dilation)
+        ):
+
+            def place(index: list[Any], phases: Any = phases) -> list[Any]:
+                return [i * p.every + p.first for i, p in zip(index, phases, strict=True)]
+
+            if not all(p.axis.taps for p in phases):
+                _zeros(plan, sink, tuple(p.axis.results for p in phases), place)
+                continue
+            start = sum(p.tap * s for p, s in zip(phases, w.strides[2:], strict=True))
+            steps = [p.tap_every * s for p, s in zip(phases, w.strides[2:], strict=True)]
+            images_in_lanes.correlate(
+                plan, "convolve_input_lanes", sink, grad, w, w.strides[1], w.strides[0], steps, start, outer, inner,
+                [p.axis for p in phases], place,
+            )  # fmt: skip
+        return None
     #: For each dimension and phase: first pixel, pixels, first tap, taps, the gradient's place for pixel 0 and tap 0.
     phases: list[list[tuple[int, int, int, int, int]]] = []
     for s, b4, d, k, n in zip(stride, before, dilation, w.shape[2:], size, strict=True):
@@ -399,16 +404,12 @@ def _(
         used = [m for m in mine if m[3]]
         lows.append(max([0, *(-(m[4] - (m[3] - 1) * step) for m in used)]))
         highs.append(max([0, *(m[4] + m[1] - 1 - (p - 1) for m in used)]))
-    in_lanes = sink.strides[0] == 1 and grad.shape[0] % lanes == 0 and groups == 1
-    order = (1, *range(2, grad.ndim), 0) if in_lanes else _order(grad, rank)
-    plain = not any((*lows, *highs)) and not in_lanes
+    order = _order(grad, rank)
+    plain = not any((*lows, *highs))
     gp = padded(plan, grad, tuple(lows), tuple(highs), None if plain else order)
     vectors = _vectors(outer, lanes)
-    if not in_lanes:
-        weights, panels = _packed(plan, w, groups, vectors, lanes, True)
-        tap_strides = weights.strides[2 : 2 + rank]
-    else:
-        tap_strides = w.strides[2:]
+    weights, panels = _packed(plan, w, groups, vectors, lanes, True)
+    tap_strides = weights.strides[2 : 2 + rank]
     for chosen in itertools.product(*phases):
         places = tuple(m[1] for m in chosen)
 
@@ -432,24 +433,6 @@ def _(
             step = 1 if s > 1 else d
             taps.append((m[3], -gs * step, ws * (s if s > 1 else 1)))
             start += m[2] * ws
-        if in_lanes:
-            _lane_images(
-                plan,
-                "convolve_input",
-                sink,
-                gp,
-                w,
-                (w.strides[1], w.strides[0]),
-                outer,
-                inner,
-                places,
-                base,
-                start,
-                moves,
-                taps,
-                result,
-            )
-            continue
         shifted = weights.look(weights.shape, weights.strides, start)
         channels_in_lanes(
             plan, "convolve_input", sink, gp, shifted, panels, groups, outer, inner, places, base, moves, taps, vectors,
@@ -468,78 +451,6 @@ def _zeros(plan: Plan, sink: Sink, places: Sizes, result: Any) -> None:
     spread(plan, "zeros", shape, 1, plan.target.lanes(sink.array.kind), 1.0, body)
 
 
-# -- images in lanes -----------------------------------------------------------------------------------------------
-
-
-def _lane_images(
-    plan: Plan, stem: str, sink: Sink, x: Array, w: Array, w_strides: tuple[int, int], outer: int, inner: int,
-    places: Sizes, base: int, start: int, moves: Sequence[int], taps: Sequence[tuple[int, int, int]], result: Any,
-) -> None:  # fmt: skip
-    """As `channels_in_lanes`, with images in lanes: `x` has stride 1 along its batch."""
-    kind = x.kind
-    lanes = plan.target.lanes(kind)
-    blocks = x.shape[0] // lanes
-    registers = plan.target.registers
-    rows = rows_of(registers, 4, outer) if outer < registers // 4 else min(outer, 6)
-    rows = -(-outer // -(-outer // rows))
-    side = max(1, min(places[-1], (registers - 2) // (rows + 1)))
-    side = -(-places[-1] // -(-places[-1] // side))
-    full, rest = places[-1] // side, places[-1] % side
-    tiles = -(-outer // rows)
-    lead = places[:-1]
-    flops = (
-        2 * x.shape[0] * outer * int(np.prod(places)) * int(np.prod([t[0] for t in taps])) * inner
-    )
-    loops = _tap_loops(
-        [(inner, w_strides[1], x.strides[1]), *((t[0], t[2], t[1]) for t in taps[:-1])],
-        (taps[-1][0], taps[-1][2], taps[-1][1]),
-    )
-    cut = lead[0] if lead else 1
-    b = plan.kernel(
-        stem + "_lanes",
-        blocks * cut,
-        flops / (blocks * cut) * FLOP_NS[kind] + 20,
-        flops=flops,
-        nbytes=BYTES[kind] * (x.size + sink.array.size),
-    )
-
-    def item(i: Value) -> None:
-        block, row = decompose(b, i, [blocks, cut])
-
-        def line(index: list[Value]) -> None:
-            where = [row, *index] if lead else []
-            at = block * lanes + base + _dot(where, moves[:-1], b)
-
-            def channels(first: Value, count: int) -> None:
-                def pixels(column: Value, wide: int) -> None:
-                    a = b.address(b.pointer(w), first * w_strides[0] + start, kind)
-                    pixel = b.address(b.pointer(x), at + column * moves[-1], kind)
-                    totals = tile(
-                        b, kind, lanes, count, wide, a, w_strides[0], pixel, moves[-1], loops
-                    )
-                    for m in range(count):
-                        for j in range(wide):
-                            place = result([*where, column + j])
-                            sink.store(
-                                b, [block * lanes, first + m, *place], totals[m * wide + j], 0
-                            )
-
-                if full:
-                    b.loop(0, full, lambda t: pixels(t * side, side), label="tiles")
-                if rest:
-                    pixels(b.const(full * side), rest)
-
-            even = outer // rows
-            b.loop(0, even, lambda t: channels(t * rows, rows), label="channels")
-            if outer % rows:
-                channels(b.const(even * rows), outer % rows)
-
-        _nest(b, lead[1:], line)
-
-    b.over_items(item)
-    del tiles
-
-
 # -- the gradient of the weight -----------------------------------------------------------------------------
 
 
@@ -555,9 +466,10 @@ def _(
     rank = x.ndim - 2
     kind, lanes = x.kind, plan.target.lanes(x.kind)
     outer, inner = grad.shape[1] // groups, x.shape[1] // groups
-    if outer < lanes and x.shape[0] % lanes == 0 and grad.strides[0] == 1 and groups == 1:
-        x = padded(plan, x, before, after, (1, *range(2, x.ndim), 0))
-        _lane_weight(plan, sink, x, grad, stride, dilation, size)
+    if images_in_lanes.suits(x, grad, groups, size[-1], lanes):
+        x, grad = side_by_side(plan, x, lanes), side_by_side(plan, grad, lanes)
+        axes = forward_axes(x.shape[2:], grad.shape[2:], size, stride, before, dilation)
+        images_in_lanes.weight_gradient(plan, sink, x, grad, axes)
         return None
     order = _order(x, rank)
     x = padded(plan, x, before, after, order if any((*before, *after)) else None)
@@ -739,93 +651,3 @@ def _combine_weight(
     spread(plan, "weight", sink.shape, len(sink.shape) - 1, 1, 3.0, body)
 
 
-def _lane_weight(
-    plan: Plan, sink: Sink, x: Array, grad: Array, stride: Sizes, dilation: Sizes, size: Sizes
-) -> None:
-    """The weight's gradient with images in lanes: lanes are added at the very end."""
-    kind = x.kind
-    lanes = plan.target.lanes(kind)
-    outer, inner = grad.shape[1], x.shape[1]
-    blocks = x.shape[0] // lanes
-    places = grad.shape[2:]
-    last = size[-1]
-    rows = max(1, min(outer, (plan.target.registers - last - 2) // last))
-    rows = -(-outer // -(-outer // rows))
-    lead = places[0] if len(places) > 1 else 1
-    units = blocks * lead
-    parts = min(PARTS, units)
-    partial = plan.scratch(x.dtype, (parts, outer, inner, *size, lanes))
-    inner_places = places[1:] if len(places) > 1 else places
-    skip = len(places) - len(inner_places)
-    loops = [
-        (n, gs, s * m)
-        for n, s, m, gs in zip(
-            inner_places,
-            x.strides[2 + skip :],
-            stride[skip:],
-            grad.strides[2 + skip :],
-            strict=True,
-        )
-    ]
-    flops = 2 * x.shape[0] * outer * int(np.prod(places)) * int(np.prod(size)) * inner
-    b = plan.kernel(
-        "convolve_weight_lanes",
-        parts,
-        flops / parts * FLOP_NS[kind] * 1.3,
-        flops=flops,
-        nbytes=BYTES[kind] * (x.size + grad.size),
-    )
-
-    def item(part: Value) -> None:
-        low, high = (
-            b.binary("udiv", part * units, b.const(parts)),
-            b.binary("udiv", (part + 1) * units, b.const(parts)),
-        )
-
-        def channel(ci: Value) -> None:
-            def taps(index: list[Value]) -> None:
-                shift = _dot(
-                    index, [s * d for s, d in zip(x.strides[2:-1], dilation[:-1], strict=True)], b
-                )
-
-                def some(first: Value, many: int) -> None:
-                    zero = [b.const(0.0, kind, lanes)] * (many * last)
-
-                    def unit(u: Value, *totals: Value) -> list[Value]:
-                        block, row = decompose(b, u, [blocks, lead])
-                        at_g = block * lanes + first * grad.strides[1]
-                        at_x = block * lanes + ci * x.strides[1] + shift
-                        if len(places) > 1:
-                            at_g = at_g + row * grad.strides[2]
-                            at_x = at_x + row * (x.strides[2] * stride[0])
-                        left = b.address(b.pointer(grad), at_g, kind)
-                        right = b.address(b.pointer(x), at_x, kind)
-                        return tile(
-                            b, kind, lanes, many, last, left, grad.strides[1], right,
-                            x.strides[-1] * dilation[-1], loops, totals, paired=True,
-                        )  # fmt: skip
-
-                    totals = b.loop(low, high, unit, zero, label="rows")
-                    for m in range(many):
-                        for j in range(last):
-                            place = partial.element(b, [part, first + m, ci, *index, j, 0])
-                            b.store(totals[m * last + j], b.pointer(partial), place)
-
-                even = outer // rows
-                b.loop(0, even, lambda t: some(t * rows, rows), label="channels")
-                if outer % rows:
-                    some(b.const(even * rows), outer % rows)
-
-            _nest(b, size[:-1], taps, "t")
-
-        b.loop(0, inner, channel, label="inner")
-
-    b.over_items(item)
-
-    def add(b: Kernel, index: list[Any], w: int, mask: Value | None) -> None:
-        value = partial.load(b, [0, *index, 0], partial.ndim - 1, lanes)
-        for p in range(1, parts):
-            value = value + partial.load(b, [p, *index, 0], partial.ndim - 1, lanes)
-        sink.store(b, index, b.reduce("add", value))
-
-    spread(plan, "add_lanes", sink.shape, len(sink.shape) - 1, 1, 3.0 * parts, add)
