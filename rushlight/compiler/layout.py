@@ -78,7 +78,9 @@ def _pictures(equation: Equation) -> list[Var]:
         operands = list(equation.operands[: CONVOLUTIONS[name]])
         return [*operands, *(equation.outputs if name != "convolve_weight" else ())]
     if name in FOLLOWING:
-        return [o for o in (*equation.operands, *equation.outputs) if isinstance(o, Var) and o.ndim > 2]
+        return [
+            o for o in (*equation.operands, *equation.outputs) if isinstance(o, Var) and o.ndim > 2
+        ]
     if name in LOWERED:
         shape = equation.outputs[0].shape
         if len(shape) < 3:
@@ -123,11 +125,15 @@ def choose_layouts(graph: Graph, target: Target) -> dict[Var, Order | None]:
         for var in pictures.values:
             rest = tuple(range(2, var.ndim))
             lanes = target.lanes("double" if var.dtype.itemsize == 8 else "float")
-            orders[var] = (1, *rest, 0) if images else (0, *rest, 1) if var.shape[1] >= lanes else None
+            orders[var] = (
+                (1, *rest, 0) if images else (0, *rest, 1) if var.shape[1] >= lanes else None
+            )
     return orders
 
 
-def turn_inputs(graph: Graph, orders: Mapping[Var, Order | None]) -> tuple[Graph, dict[Var, Order | None]]:
+def turn_inputs(
+    graph: Graph, orders: Mapping[Var, Order | None]
+) -> tuple[Graph, dict[Var, Order | None]]:
     """Pictures that come from elsewhere (an input, a view) are turned once, by a copy that all who read them share."""
     kernels = {*CONVOLUTIONS, *FOLLOWING, *LOWERED, *VIRTUAL}
     made = {v for e in graph.equations if e.primitive.name in kernels for v in e.outputs}
@@ -161,7 +167,8 @@ def turn_inputs(graph: Graph, orders: Mapping[Var, Order | None]) -> tuple[Graph
             equations.append(equation)
             continue
         again = Equation(
-            equation.primitive, operands, equation.params, [o.aval for o in equation.outputs], equation.scope, equation.site
+            equation.primitive, operands, equation.params, [o.aval for o in equation.outputs],
+            equation.scope, equation.site,
         )  # fmt: skip
         equations.append(again)
         for old, new in zip(equation.outputs, again.outputs, strict=True):
@@ -189,10 +196,14 @@ def choose_order(
     head = group.head
     if head is not None and head.primitive.name not in FOLLOWING:
         return None
-    best: tuple[int, Any] = (0, None)
+    best: tuple[int, Order | None] = (0, None)
     for operand in _read_by(group):
         array = arrays.get(operand)
-        if array is None or operand.ndim != var.ndim or (head is None and operand.shape != var.shape):
+        if (
+            array is None
+            or operand.ndim != var.ndim
+            or (head is None and operand.shape != var.shape)
+        ):
             continue
         if operand.size > best[0]:
             best = (operand.size, order_of(array))

@@ -32,7 +32,11 @@ def mask_before_placing(graph: Graph) -> Graph:
             return None
         grad, places = placing.operands
         pooling = places.equation if isinstance(places, Var) else None
-        if pooling is None or pooling.primitive.name != "max_windows" or pooling.operands[0].shape != placed.shape:
+        if (
+            pooling is None
+            or pooling.primitive.name != "max_windows"
+            or pooling.operands[0].shape != placed.shape
+        ):
             return None
         if any(pooling.params[k] != placing.params[k] for k in pooling.params):
             return None
@@ -54,7 +58,11 @@ def _on(var: Any, source: Var, pooled: Var, emit: Emit, steps: int = MOST_STEPS)
         return None
     operands: list[Any] = []
     for operand in equation.operands:
-        new = operand if not isinstance(operand, Var) else _on(operand, source, pooled, emit, steps - 1)
+        new = (
+            operand
+            if not isinstance(operand, Var)
+            else _on(operand, source, pooled, emit, steps - 1)
+        )
         if new is None:
             return None
         operands.append(new)
@@ -70,7 +78,11 @@ def sum_before_placing(graph: Graph) -> Graph:
             return None
         placed = equation.operands[0]
         placing = placed.equation if isinstance(placed, Var) else None
-        if placing is None or placing.primitive.name != "place_windows" or any(placing.params["before"]):
+        if (
+            placing is None
+            or placing.primitive.name != "place_windows"
+            or any(placing.params["before"])
+        ):
             return None
         rank = len(placing.params["size"])
         if not set(equation.params["axes"]) >= set(range(placed.ndim - rank, placed.ndim)):

@@ -78,14 +78,17 @@ class FusedSink(Sink):
 
 
 class PooledSink(WindowSink):
-    """As `FusedSink`, for a convolution whose result is pooled: only the largest of each window and its place remain."""
+    """As `FusedSink`, for a convolution that pools its result: the largest of each window and its place remain."""
 
     __slots__ = ("following", "pooling", "whole")
 
     def __init__(self, group: Group, outputs: dict[Var, Array], looks: dict[Var, Leaf]) -> None:
         pooling = group.pooling
         assert pooling is not None  # noqa: S101 - the group has a pooling
-        super().__init__(outputs.get(pooling.outputs[0]) or next(iter(outputs.values())), tuple(pooling.params["size"]))
+        super().__init__(
+            outputs.get(pooling.outputs[0]) or next(iter(outputs.values())),
+            tuple(pooling.params["size"]),
+        )
         self.following = Following(group, outputs, looks)
         self.pooling = pooling
         self.whole = group.shape
@@ -96,7 +99,8 @@ class PooledSink(WindowSink):
         return self.whole
 
     def merge(
-        self, b: Kernel, index: Sequence[Any], number: int, value: Value, best: Any, axis: int, mask: Value | None = None
+        self, b: Kernel, index: Sequence[Any], number: int, value: Value, best: Any, axis: int,
+        mask: Value | None = None,
     ) -> Any:  # fmt: skip
         """The largest so far and its place; the first of equals, and NaN before all numbers."""
         part = self.following.values(b, index, value, axis, mask)[self.pooling.operands[0]]

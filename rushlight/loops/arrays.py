@@ -278,7 +278,8 @@ class WindowSink(Sink, ABC):
 
     @abstractmethod
     def merge(
-        self, b: Kernel, index: Sequence[Any], number: int, value: Value, best: Any, axis: int, mask: Value | None = None
+        self, b: Kernel, index: Sequence[Any], number: int, value: Value, best: Any, axis: int,
+        mask: Value | None = None,
     ) -> Any:  # fmt: skip
         """The best of the window so far (None: nothing yet) and the result at `index`, the `number`-th of it."""
 

@@ -649,5 +649,3 @@ def _combine_weight(
         sink.store(b, index, source.load(b, [group, place, *index[1:]]))
 
     spread(plan, "weight", sink.shape, len(sink.shape) - 1, 1, 3.0, body)
-
-

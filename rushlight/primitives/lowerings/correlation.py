@@ -132,7 +132,9 @@ def gradient_phases(
     phases = []
     for first in range(min(stride, size)):
         pixels = -(-(size - first) // stride)
-        start = next((t for t in range(every) if (first + before - t * dilation) % stride == 0), None)
+        start = next(
+            (t for t in range(every) if (first + before - t * dilation) % stride == 0), None
+        )
         taps = 0 if start is None else len(range(start, kernel, every))
         tap = start or 0
         origin = (first + before - tap * dilation) // stride
@@ -141,13 +143,14 @@ def gradient_phases(
     return phases
 
 
-def segments(axis: Axis, width: int) -> Iterator[tuple[int, int, int, list[tuple[int, int]] | None]]:
+def segments(
+    axis: Axis, width: int
+) -> Iterator[tuple[int, int, int, list[tuple[int, int]] | None]]:
     """Cuts the results of an axis into tiles: (first, count, how many such tiles follow each other, results by tap).
 
     The last says, for each tap, which results of the tile it serves; None: all.
     """
     low, high = axis.whole()
-    every = [(0, width)] * axis.taps
     run: list[Any] | None = None
     for first in range(0, axis.results, width):
         count = min(width, axis.results - first)
@@ -170,17 +173,23 @@ def segments(axis: Axis, width: int) -> Iterator[tuple[int, int, int, list[tuple
         yield first, count, 1, served
     if run is not None:
         yield run[0], run[1], run[2], None
-    del every
 
 
-def nest(b: Kernel, sizes: Sequence[int], body: Callable[[list[Value]], Any], label: str = "y") -> None:
+def nest(
+    b: Kernel, sizes: Sequence[int], body: Callable[[list[Value]], Any], label: str = "y"
+) -> None:
     """Loops over an index of these sizes."""
 
     def step(depth: int, index: list[Value]) -> None:
         if depth == len(sizes):
             body(index)
             return
-        b.loop(0, sizes[depth], lambda i: step(depth + 1, [*index, i]) and None, label=f"{label}{depth}")
+        b.loop(
+            0,
+            sizes[depth],
+            lambda i: step(depth + 1, [*index, i]) and None,
+            label=f"{label}{depth}",
+        )
 
     step(0, [])
 

@@ -20,7 +20,6 @@ from rushlight.loops.nest import decompose, spread
 from rushlight.primitives.lowerings.correlation import (
     FLOP_NS,
     Axis,
-    dot,
     nest,
     product_of,
     segments,
@@ -67,7 +66,9 @@ def tile_size(outer: int, axis: Axis, registers: int, unit: int) -> tuple[int, i
     """Channels and pixels of a tile, by a model of loads, products and their latency; pixels in whole `unit`s."""
     best: tuple[float, int, int] | None = None
     for rows, width in itertools.product(range(1, min(outer, 12) + 1), range(unit, 29, unit)):
-        if width >= axis.results + unit or (rows * width * axis.taps > MOST_PRODUCTS and rows * width > 1):
+        if width >= axis.results + unit or (
+            rows * width * axis.taps > MOST_PRODUCTS and rows * width > 1
+        ):
             continue
 
         def cycles(r: int, w: int) -> float | None:
@@ -130,8 +131,8 @@ def _row_of_taps(
 
 
 def correlate(
-    plan: Plan, stem: str, sink: Sink, x: Array, w: Array, w_outer: int, w_inner: int, w_taps: Sequence[int], w_start: int,
-    outer: int, inner: int, axes: Sequence[Axis], place: Callable[[list[Any]], list[Any]],
+    plan: Plan, stem: str, sink: Sink, x: Array, w: Array, w_outer: int, w_inner: int, w_taps: Sequence[int],
+    w_start: int, outer: int, inner: int, axes: Sequence[Axis], place: Callable[[list[Any]], list[Any]],
 ) -> None:  # fmt: skip
     """Result pixels as sums over taps and inner channels; `place` gives the index in the sink of a result pixel.
 
@@ -169,14 +170,19 @@ def correlate(
                 for start, many, repeats, served in tiles:
 
                     def pixels(
-                        t: Value, start: int = start, many: int = many, served: Served | None = served
+                        t: Value,
+                        start: int = start,
+                        many: int = many,
+                        served: Served | None = served,
                     ) -> None:
                         at = b.index(start) + t * many
                         _tile(first, count, at, many, served)
 
                     b.loop(0, repeats, pixels, label="tiles")
 
-            def _tile(first: Value, count: int, at: Value, many: int, served: Served | None) -> None:
+            def _tile(
+                first: Value, count: int, at: Value, many: int, served: Served | None
+            ) -> None:
                 best: dict[tuple[int, int], Any] = {}
                 for number, inner_row in enumerate(inside_window):
                     where = [p * n + k for p, n, k in zip(index, window, inner_row, strict=False)]
@@ -196,7 +202,12 @@ def correlate(
                     sink.store_window(b, [image, first + m, *index, column], chosen, 0)
 
             def _sums(
-                first: Value, count: int, where: list[Value], at: Value, many: int, served: Served | None
+                first: Value,
+                count: int,
+                where: list[Value],
+                at: Value,
+                many: int,
+                served: Served | None,
             ) -> tuple[Value, ...]:
                 base = b.pointer(x)
                 ranges = [a.taps_of(b, p) for a, p in zip(lead, where, strict=True)]
@@ -205,8 +216,8 @@ def correlate(
                 def taps(depth: int, at_x: Value, at_w: Value, totals: Sequence[Value]) -> Any:
                     if depth == len(lead):
                         return _row_of_taps(
-                            b, kind, lanes, last, count, many, served, totals, b.address(base, at_x, kind), x.strides[-1],
-                            b.address(b.pointer(w), at_w, kind), w_outer, w_taps[-1], registers,
+                            b, kind, lanes, last, count, many, served, totals,
+                            b.address(base, at_x, kind), x.strides[-1], b.address(b.pointer(w), at_w, kind), w_outer, w_taps[-1], registers,
                         )  # fmt: skip
                     axis, (low, high) = lead[depth], ranges[depth]
                     begin = where[depth] * axis.move + axis.origin
@@ -247,7 +258,7 @@ def correlate(
     b.over_items(item)
 
 
-# -- the gradient of the weight --------------------------------------------------------------------------------------------
+# -- the gradient of the weight ---------------------------------------------------------------------------------
 
 
 def weight_gradient(plan: Plan, sink: Sink, x: Array, grad: Array, axes: Sequence[Axis]) -> None:
@@ -340,10 +351,14 @@ def weight_gradient(plan: Plan, sink: Sink, x: Array, grad: Array, axes: Sequenc
 
         sums: Any = tuple(totals)
         for p in range(low):
-            sums = pixel(b.const(p), *sums, served=[t for t in range(last.taps) if last.inside(p, t)])
+            sums = pixel(
+                b.const(p), *sums, served=[t for t in range(last.taps) if last.inside(p, t)]
+            )
         sums = b.loop(low, high, pixel, sums, label="x")
         for p in range(high, last.results):
-            sums = pixel(b.const(p), *sums, served=[t for t in range(last.taps) if last.inside(p, t)])
+            sums = pixel(
+                b.const(p), *sums, served=[t for t in range(last.taps) if last.inside(p, t)]
+            )
         return sums
 
     b.over_items(item)
