@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.loops.arrays import Array, Memory, bytes_of
-from rushlight.loops.builder import F32, I64, Builder, Value
+from rushlight.loops.builder import F32, FLOATS, I64, Builder, Value
 from rushlight.loops.target import Target
 
 
@@ -43,6 +43,12 @@ class Kernel(Builder):
     def lanes(self, kind: str) -> int:
         """How many elements a vector register holds."""
         return self.target.lanes(kind)
+
+    def multiply_add(self, a: Value, b: Value, c: Value) -> Value:
+        """A * b + c, rounded once where the processor has an instruction for that: for sums of products."""
+        if c.kind in FLOATS and self.target.fma:
+            return self.fma(a, b, c)
+        return a * b + c
 
     def over_items(self, body: Any, label: str = "item") -> None:
         """Runs `body(item)` for each work item of this call."""

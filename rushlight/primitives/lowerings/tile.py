@@ -41,7 +41,7 @@ def tile(
     paired: bool = False,
 ) -> list[Value]:
     """The accumulators, row by row. `a` and `b_base` are addresses; masked lanes of B read as 0."""
-    first = list(start) if start is not None else [b.const(0.0, kind, lanes)] * (rows * vectors)
+    first = list(start) if start is not None else [b.const(0, kind, lanes)] * (rows * vectors)
 
     def step(at_a: Value, at_b: Value, totals: Sequence[Value]) -> list[Value]:
         new = list(totals)
@@ -57,7 +57,7 @@ def tile(
                 b.load(a, place, kind, lanes) if paired else b.splat(b.load(a, place, kind), lanes)
             )
             for j in range(vectors):
-                new[m * vectors + j] = b.fma(left, column[j], new[m * vectors + j])
+                new[m * vectors + j] = b.multiply_add(left, column[j], new[m * vectors + j])
         return new
 
     def nest(depth: int, at_a: Value, at_b: Value, totals: Sequence[Value]) -> Sequence[Value]:

@@ -1,0 +1,199 @@
+"""How a blocked product is cut: register tiles, panels, cache blocks, work items. From shapes and strides alone.
+
+A tile is `rows` by `vectors` accumulators. It sums over the whole depth, so that a result is stored once and whatever
+follows is computed on it in registers; only depths whose panel of `right` would not stay in the second cache are
+taken in parts. Panels are read from the first cache if they fit there, else from the second: a tile of 8 x 3 vectors
+takes 12 cycles a term and reads 224 bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rushlight.loops.builder import BYTES
+from rushlight.loops.target import Target
+from rushlight.primitives.lowerings.products.problem import Product, Span
+
+#: Nanoseconds of a cycle, about.
+CYCLE_NS = 0.37
+#: Cycles around a tile's loop: addresses, the mispredicted end, the results' way out.
+AROUND_TILE = 40.0
+#: Nanoseconds for an element that is packed: along memory, across it, from anywhere.
+COPY_NS, TURN_NS, GATHER_NS = 0.08, 0.15, 0.6
+#: Nanoseconds for an element of a tile that is turned before it is stored.
+TURNED_NS = 0.1
+#: Work items are this long if the product is; then at most so many that claiming them costs nothing.
+ITEM_NS, MOST_ITEMS = 4000.0, 64
+#: What a call may keep on its stack, in bytes.
+STACK = 64 * 1024
+#: Where an operand is read from.
+DIRECT, SHARED, LOCAL = "direct", "shared", "local"
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The cut of one product; see the module's head."""
+
+    rows: int
+    vectors: int
+    lanes: int
+    #: DIRECT: in place. SHARED: packed by a kernel before. LOCAL (`right` only): packed by each item for itself.
+    left: str
+    right: str
+    #: Terms that one pass over a panel sums.
+    terms: int
+    #: Tiles (when turned: squares of lanes) and panels that one work item holds.
+    blocks_in_item: int
+    panels_in_item: int
+    #: Estimates: of one tile's loop, and of everything, on one core.
+    tile_ns: float
+    total_ns: float
+
+    @property
+    def width(self) -> int:
+        """The columns of a panel."""
+        return self.vectors * self.lanes
+
+
+def term_cycles(rows: int, vectors: int, target: Target) -> float:
+    """The cycles that a tile takes for each term: two multiply-adds and two loads a cycle."""
+    arithmetic = rows * vectors / 2 if target.fma else rows * vectors
+    return max(arithmetic, (rows + vectors) / 2, 4.0) + 0.3
+
+
+def most_rows(vectors: int, target: Target) -> int:
+    """The rows of a tile whose accumulators and operands fit the registers."""
+    spare = 1 if target.fma else 2
+    return max(1, (target.registers - vectors - spare) // vectors)
+
+
+def choose_tiling(product: Product, target: Target) -> Tiling:
+    """The tiling with the least estimated time."""
+    lanes = target.lanes(product.kind)
+    item = BYTES[product.kind]
+    terms = max(product.terms, 1)
+    count = product.rows.size
+    vectors_needed = -(-product.columns.size // lanes)
+    best: tuple[float, int, int] | None = None
+    for vectors in range(1, min(vectors_needed, 8) + 1):
+        most = most_rows(vectors, target)
+        for rows in range(min(most, count) if not product.turned else most, 0, -1):
+            if rows * 2 < min(most, count) or (product.turned and lanes % rows):
+                continue
+            cost = _cycles(rows, vectors, vectors_needed, count, terms, target)
+            if best is None or cost < best[0] * 0.999:
+                best = (cost, rows, vectors)
+    assert best is not None  # noqa: S101 - one row by one vector is always tried
+    cycles, rows, vectors = best
+    width = vectors * lanes
+    panels = -(-product.columns.size // width)
+    block = lanes if product.turned else rows
+    blocks = -(-count // block)
+    tiles = blocks * (block // rows)
+    tile_ns = term_cycles(rows, vectors, target) * CYCLE_NS * terms + AROUND_TILE * CYCLE_NS
+    compute = product.copies * cycles * CYCLE_NS
+    left = _left_source(product, panels)
+    block_ns = tile_ns * (block // rows)
+    right, right_ns = _right_source(product, width, tiles, compute, item)
+    left_ns = 0.0
+    if left == SHARED:
+        left_ns = _pack_ns(product.left, product.rows.left, product.depth, True) * (
+            product.rows.size * terms * _distinct(product.batch, True)
+        )
+    turned_ns = TURNED_NS if product.turned else 0.0
+    stored = product.copies * count * product.columns.size * turned_ns
+    deepest = max(64, target.second_cache // 4 // (width * item))
+    passes = -(-terms // deepest)
+    part = -(-terms // passes)
+    if right == LOCAL:
+        in_blocks, in_panels = blocks, panels
+    else:
+        in_blocks, in_panels = _item(compute, block_ns, blocks, panels, part * block * item, target)
+    return Tiling(
+        rows, vectors, lanes, left, right, part, in_blocks, in_panels, tile_ns,
+        compute + left_ns + right_ns + stored,
+    )  # fmt: skip
+
+
+def _cycles(
+    rows: int, vectors: int, vectors_needed: int, count: int, terms: int, target: Target
+) -> float:
+    """Of one matrix product in tiles of this size, those at the borders being smaller."""
+
+    def panel(wide: int) -> float:
+        full, rest = divmod(count, rows)
+        cycles = full * (term_cycles(rows, wide, target) * terms + AROUND_TILE + rows * wide)
+        if rest:
+            cycles += term_cycles(rest, wide, target) * terms + AROUND_TILE + rest * wide
+        return cycles
+
+    full, rest = divmod(vectors_needed, vectors)
+    return full * panel(vectors) + (panel(rest) if rest else 0.0)
+
+
+def _is_plain(product: Product) -> bool:
+    """Whether operands can be read in place at all: of the kind of the sums, along one loop."""
+    return product.left.kind == product.kind and len(product.depth) == 1
+
+
+def _left_source(product: Product, panels: int) -> str:
+    """Scalars can be read anywhere; far from each other, and often, they are packed."""
+    if not _is_plain(product):
+        return SHARED
+    step = product.depth[0].left
+    reach = step * BYTES[product.kind] * product.terms
+    return SHARED if step != 1 and panels > 4 and reach > 512 * 1024 else DIRECT
+
+
+def _right_source(
+    product: Product, width: int, tiles: int, compute: float, item: int
+) -> tuple[str, float]:
+    """Where vectors come from, and what packing them costs."""
+    terms = product.terms
+    direct = _is_plain(product) and (product.columns.right == 1 or product.columns.size == 1)
+    cost = _pack_ns(product.right, product.columns.right, product.depth, False)
+    elements = product.columns.size * terms
+    if direct and (tiles < 8 or elements * item < 64 * 1024 or product.depth[0].right == width):
+        return DIRECT, 0.0
+    whole = product.copies * elements * cost
+    if (
+        product.copies >= 16
+        and width * terms * item <= STACK
+        and compute / product.copies < 20_000.0
+    ):
+        return LOCAL, whole
+    shared = _distinct(product.batch, False) * elements * cost
+    return SHARED, shared
+
+
+def _pack_ns(array: object, step: int, depth: tuple[Span, ...], left: bool) -> float:
+    """Nanoseconds for an element."""
+    if step == 1:
+        return COPY_NS
+    return (
+        TURN_NS
+        if len(depth) == 1 and (depth[0].left if left else depth[0].right) == 1
+        else GATHER_NS
+    )
+
+
+def _distinct(batch: tuple[Span, ...], left: bool) -> int:
+    """How many different matrices of an operand the batch meets."""
+    count = 1
+    for span in batch:
+        if span.left if left else span.right:
+            count *= span.size
+    return count
+
+
+def _item(
+    compute: float, block_ns: float, blocks: int, panels: int, block_bytes: int, target: Target
+) -> tuple[int, int]:
+    """Blocks and panels of a work item: long enough to be worth claiming, many enough to share, rows in the cache."""
+    wanted = max(ITEM_NS, compute / MOST_ITEMS)
+    pieces = max(1, round(wanted / max(block_ns, 1.0)))
+    in_blocks = max(1, min(blocks, pieces, target.second_cache // 3 // max(block_bytes, 1)))
+    in_blocks = -(-blocks // -(-blocks // in_blocks))
+    in_panels = max(1, min(panels, pieces // in_blocks))
+    in_panels = -(-panels // -(-panels // in_panels))
+    return in_blocks, in_panels
