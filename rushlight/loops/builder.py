@@ -520,11 +520,13 @@ class Builder:
         """The first `count` lanes."""
         return self.compare("lt", self.lane_numbers(lanes), self.splat(self.index(count), lanes))
 
-    def prefetch(self, base: Value, offset: Any, kind: str) -> None:
-        """Asks for the cache line of an element."""
+    def prefetch(self, base: Value, offset: Any, kind: str, cache: int = 1) -> None:
+        """Asks for the cache line of an element, into the first or the second cache."""
         self.declared["llvm.prefetch.p0"] = "void @llvm.prefetch.p0(ptr, i32, i32, i32)"
         place = self.address(base, offset, kind)
-        self.lines.append(f"  call void @llvm.prefetch.p0(ptr {place.text}, i32 0, i32 3, i32 1)")
+        self.lines.append(
+            f"  call void @llvm.prefetch.p0(ptr {place.text}, i32 0, i32 {4 - cache}, i32 1)"
+        )
 
     # -- control flow --------------------------------------------------------------------------------------
 

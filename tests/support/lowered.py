@@ -36,7 +36,9 @@ class Lowered:
             name, text = kernel_text(kernel)
             texts[name] = text
             declared.update(dict.fromkeys(kernel.declarations()))
-            calls.append((name, [_place(a) for a in kernel.arrays], kernel.items, kernel.work, False))
+            calls.append(
+                (name, [_place(a) for a in kernel.arrays], kernel.items, kernel.work, False)
+            )
         loops = '!0 = distinct !{!0, !1}\n!1 = !{!"llvm.loop.unroll.disable"}'
         self.text = "\n".join([*sorted(declared), *texts.values(), loops, ""])
         self.program = Program(load(self.text), calls, base, 0)

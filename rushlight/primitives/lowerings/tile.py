@@ -39,8 +39,12 @@ def tile(
     start: Sequence[Value] | None = None,
     masks: Sequence[Value | None] | None = None,
     paired: bool = False,
+    ahead: tuple[Value, int] | None = None,
 ) -> list[Value]:
-    """The accumulators, row by row. `a` and `b_base` are addresses; masked lanes of B read as 0."""
+    """The accumulators, row by row. `a` and `b_base` are addresses; masked lanes of B read as 0.
+
+    `ahead` is (address, elements a trip of the only loop): memory that will be wanted next, asked for meanwhile.
+    """
     first = list(start) if start is not None else [b.const(0, kind, lanes)] * (rows * vectors)
 
     def step(at_a: Value, at_b: Value, totals: Sequence[Value]) -> list[Value]:
@@ -64,10 +68,16 @@ def tile(
         if depth == len(loops):
             return step(at_a, at_b, totals)
         trips, move_a, move_b = loops[depth]
+
+        def trip(i: Value, *t: Value) -> Sequence[Value]:
+            if ahead is not None:
+                b.prefetch(ahead[0], i * ahead[1], kind, cache=2)
+            return nest(depth + 1, at_a + i * move_a, at_b + i * move_b, t)
+
         return b.loop(
             0,
             trips,
-            lambda i, *t: nest(depth + 1, at_a + i * move_a, at_b + i * move_b, t),
+            trip,
             list(totals),
             label=f"k{depth}",
         )

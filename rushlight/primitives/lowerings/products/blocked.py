@@ -14,7 +14,7 @@ from rushlight.primitives.lowerings.products.packing import (
     pack_right,
     write_panel,
 )
-from rushlight.primitives.lowerings.products.problem import Product
+from rushlight.primitives.lowerings.products.problem import Product, Span
 from rushlight.primitives.lowerings.products.tiling import DIRECT, LOCAL, Tiling
 from rushlight.primitives.lowerings.tile import tile
 
@@ -165,7 +165,7 @@ class Blocked:
                     lambda: self._block(b.const(full), rest),
                 )
 
-    def _matrix(self, step: Callable[[object], int]) -> Value:
+    def _matrix(self, step: Callable[[Span], int]) -> Value:
         """The number, among the matrices of an operand, of the one that this item works on."""
         matrix = self.b.const(0)
         for span, at in zip(self.product.batch, self.place, strict=True):
@@ -238,8 +238,18 @@ class Blocked:
             start = self._begun(block, part, rows)
         return tile(
             b, product.kind, lanes, rows, self.vectors, left, row_step, self.right_base, lanes,
-            [(terms, step, self.right_step)], start, masks,
+            [(terms, step, self.right_step)], start, masks, ahead=self._ahead(block),
         )  # fmt: skip
+
+    def _ahead(self, block: Value) -> tuple[Value, int] | None:
+        """The part of the next panel that this tile asks for; the last panel's comes from beyond, which is harmless."""
+        tiling = self.tiling
+        if self.right is None or tiling.panels_in_item == 1:
+            return None
+        size = self.terms * tiling.width
+        share = -(-tiling.width // tiling.blocks_in_item)
+        place = (block - self.first) * (tiling.terms * share) + size
+        return self.b.address(self.right_base, place, self.product.kind), share
 
     # -- between passes ---------------------------------------------------------------------------------------
 

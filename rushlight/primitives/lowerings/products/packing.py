@@ -8,6 +8,8 @@ it may hold anything.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rushlight.loops.arrays import Array
 from rushlight.loops.builder import BYTES, Value
 from rushlight.loops.kernel import Kernel, Plan
@@ -15,6 +17,8 @@ from rushlight.loops.nest import decompose, transpose
 from rushlight.primitives.lowerings.products.problem import Product
 from rushlight.primitives.lowerings.products.tiling import COPY_NS, GATHER_NS, TURN_NS
 
+#: Terms that are copied for all panels together: so many streams are read at once.
+SLICE = 8
 #: NumPy's names of the kinds that sums are taken in.
 DTYPES = {
     "float": "float32",
@@ -35,32 +39,48 @@ def pack_right(plan: Plan, product: Product, width: int, stem: str = "pack") -> 
     terms = product.terms
     panels = -(-product.columns.size // width)
     packed = plan.scratch(DTYPES[product.kind], (copies, panels, terms, width))
-    slices = 1
-    if len(product.depth) == 1 and copies * panels < 16:
-        slices = max(1, min(terms // 128, 16 // (copies * panels)))
-    lanes = plan.target.lanes(product.kind)
-    step = -(-terms // slices)
-    step = -(-step // lanes) * lanes if slices > 1 else terms
-    slices = -(-terms // step)
-    one = COPY_NS if product.columns.right == 1 else TURN_NS if _is_turned(product) else GATHER_NS
+    along = product.columns.right == 1
+    # Columns side by side: an item reads some whole rows, and puts pieces of them into all panels. Else one panel.
+    sweep = panels if along and len(product.depth) == 1 else 1
+    slices = -(-terms // SLICE) if sweep > 1 else 1
+    one = COPY_NS if along else TURN_NS if _is_turned(product) else GATHER_NS
     b = plan.kernel(
         stem,
-        copies * panels * slices,
-        step * width * one + 10,
+        copies * slices * (panels // sweep),
+        product.columns.size * terms * one / (slices * (panels // sweep)) + 10,
         nbytes=2 * copies * panels * terms * width * BYTES[product.kind],
     )
 
     def item(number: Value) -> None:
-        *place, panel, part = decompose(b, number, [*(s.size for s in own), panels, slices])
+        *place, part, panel = decompose(
+            b, number, [*(s.size for s in own), slices, panels // sweep]
+        )
         source = b.const(0)
         at = b.const(0)
         for span, i in zip(own, place, strict=True):
             source = source + i * span.right
             at = at * span.size + i
-        low = part * step
-        high = b.intrinsic("smin", low + step, b.const(terms)) if slices > 1 else b.const(terms)
-        start = (at * panels + panel) * (terms * width)
-        write_panel(b, product, source, panel, width, b.pointer(packed), start, (low, high))
+        if sweep == 1:
+            start = (at * panels + panel) * (terms * width)
+            write_panel(
+                b,
+                product,
+                source,
+                panel,
+                width,
+                b.pointer(packed),
+                start,
+                (b.const(0), b.const(terms)),
+            )
+            return
+        low = part * SLICE
+        high = b.intrinsic("smin", low + SLICE, b.const(terms)) if terms % SLICE else low + SLICE
+
+        def one_panel(panel: Value) -> None:
+            start = (at * panels + panel) * (terms * width)
+            write_panel(b, product, source, panel, width, b.pointer(packed), start, (low, high))
+
+        b.loop(0, panels, one_panel, label="panel")
 
     b.over_items(item)
     return packed
@@ -114,7 +134,7 @@ def _along(
     count = product.columns.size
     column = panel * width
     pieces = [(v, min(lanes, width - v)) for v in range(0, width, lanes)]
-    masks = []
+    masks: list[Value | None] = []
     for v, valid in pieces:
         if count % width == 0 and valid == lanes:
             masks.append(None)
@@ -131,10 +151,13 @@ def _along(
 
 
 def _each_term(
-    b: Kernel, product: Product, source: Value, terms: tuple[Value, Value], body: object
+    b: Kernel,
+    product: Product,
+    source: Value,
+    terms: tuple[Value, Value],
+    body: Callable[[Value, Value], None],
 ) -> None:
     """`body(place in right, number of the term)` for each term."""
-    assert callable(body)  # noqa: S101
     depth = product.depth
     if len(depth) == 1:
         b.loop(*terms, lambda k: body(source + k * depth[0].right, k), label="term")

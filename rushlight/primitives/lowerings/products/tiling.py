@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rushlight.loops.arrays import Array
 from rushlight.loops.builder import BYTES
 from rushlight.loops.target import Target
 from rushlight.primitives.lowerings.products.problem import Product, Span
@@ -166,7 +167,7 @@ def _right_source(
     return SHARED, shared
 
 
-def _pack_ns(array: object, step: int, depth: tuple[Span, ...], left: bool) -> float:
+def _pack_ns(array: Array, step: int, depth: tuple[Span, ...], left: bool) -> float:
     """Nanoseconds for an element."""
     if step == 1:
         return COPY_NS
