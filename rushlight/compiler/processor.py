@@ -12,7 +12,7 @@ from rushlight.loops.target import Target
 #: What RUSHLIGHT_TARGET may name: the features of the machine, cut down.
 LIMITS = {
     "sse2": ("x86-64", ""),
-    "avx2": ("haswell", "+avx2,+fma,-avx512f"),
+    "avx2": ("haswell", "+avx2,+fma,+f16c,-avx512f"),
 }
 
 
@@ -48,12 +48,13 @@ def host_target() -> Target:
     features = set(description()[1].split(","))
     if setting("RUSHLIGHT_TARGET") == "sse2":
         return Target(16, 16, fma=False)
+    halves = "+f16c" in features
     if "+avx512f" in features:
-        return Target(64, 32)
+        return Target(64, 32, half_floats=halves)
     if "+avx2" in features or "+avx" in features:
-        return Target(32, 16, fma="+fma" in features)
+        return Target(32, 16, fma="+fma" in features, half_floats=halves)
     if platform.machine().lower() in ("aarch64", "arm64"):
-        return Target(16, 32)
+        return Target(16, 32, half_floats=True)
     return Target(16, 16, fma="+fma" in features)
 
 

@@ -21,18 +21,37 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-# Element types, by their names in LLVM.
-F16, BF16, F32, F64 = "half", "bfloat", "float", "double"
-I1, I8, I16, I32, I64, PTR = "i1", "i8", "i16", "i32", "i64", "ptr"
-FLOATS = frozenset((F16, BF16, F32, F64))
-BYTES = {F16: 2, BF16: 2, F32: 4, F64: 8, I1: 1, I8: 1, I16: 2, I32: 4, I64: 8, PTR: 8}
+from rushlight.loops import halves
+from rushlight.loops.kinds import (
+    BF16,
+    BYTES,
+    F16,
+    F32,
+    F64,
+    FLOATS,
+    HALVES,
+    I1,
+    I8,
+    I16,
+    I32,
+    I64,
+    PTR,
+)  # fmt: skip
 
-_MANGLED = {F16: "f16", BF16: "bf16", F32: "f32", F64: "f64", PTR: "p0"}
+_MANGLED = {F16: "i16", BF16: "i16", F32: "f32", F64: "f64", PTR: "p0"}
+#: 16-bit floats are bits to LLVM: where processors lack them it would call functions that no process has.
+_TYPES = {F16: I16, BF16: I16}
 
 
 def vector_type(kind: str, lanes: int) -> str:
     """The LLVM type of `lanes` elements (1: a scalar)."""
-    return kind if lanes == 1 else f"<{lanes} x {kind}>"
+    name = _TYPES.get(kind, kind)
+    return name if lanes == 1 else f"<{lanes} x {name}>"
+
+
+def _half(lanes: int) -> str:
+    """LLVM's own type of float16, for the instructions that convert it."""
+    return F16 if lanes == 1 else f"<{lanes} x {F16}>"
 
 
 def mangled(kind: str, lanes: int) -> str:
@@ -45,10 +64,10 @@ def literal(value: Any, kind: str) -> str:
     """A number as a constant of LLVM's text."""
     if kind in FLOATS:
         if kind == F16:
-            return f"0xH{struct.unpack('<H', struct.pack('<e', value))[0]:04X}"
+            return str(struct.unpack("<h", struct.pack("<e", value))[0])
         if kind == BF16:
             bits = struct.unpack("<I", struct.pack("<f", value))[0]
-            return f"0xR{(bits + 0x7FFF + (bits >> 16 & 1)) >> 16 & 0xFFFF:04X}"
+            return str((bits + 0x7FFF + (bits >> 16 & 1)) >> 16 & 0xFFFF)
         number = float(value)
         if kind == F32:
             try:
@@ -138,6 +157,9 @@ _PREDICATES = {
 class Builder:
     """The text of one kernel while it is written."""
 
+    #: Whether the processor itself turns float16 into float32 and back.
+    half_floats = False
+
     def __init__(self, name: str, buffers: int) -> None:
         self.name = name
         self.lines: list[str] = []
@@ -182,7 +204,7 @@ class Builder:
     def scratch(self, kind: str, count: int, align: int = 64) -> Value:
         """Memory of `count` elements on the stack of the call; keep it under a few pages."""
         name = f"%scratch{len(self.allocas)}"
-        self.allocas.append(f"  {name} = alloca {kind}, i64 {count}, align {align}")
+        self.allocas.append(f"  {name} = alloca {vector_type(kind, 1)}, i64 {count}, align {align}")
         return Value(self, name, PTR)
 
     def finish(self) -> str:
@@ -211,11 +233,11 @@ class Builder:
             return Value(self, text, kind, 1, value)
         if kind not in FLOATS and not value:
             return Value(self, "zeroinitializer", kind, lanes)
-        return Value(self, f"splat ({kind} {text})", kind, lanes)
+        return Value(self, f"splat ({vector_type(kind, 1)} {text})", kind, lanes)
 
     def values(self, numbers: Sequence[Any], kind: str) -> Value:
         """A constant vector of these numbers."""
-        inside = ", ".join(f"{kind} {literal(n, kind)}" for n in numbers)
+        inside = ", ".join(f"{vector_type(kind, 1)} {literal(n, kind)}" for n in numbers)
         return Value(self, f"<{inside}>", kind, len(numbers))
 
     def like(self, value: Any, other: Value) -> Value:
@@ -276,6 +298,9 @@ class Builder:
     def binary(self, operation: str, a: Any, b: Any) -> Value:
         """add, sub, mul, div, rem, and, or, xor, shl, ashr, lshr, udiv, urem; constants of i64 are folded."""
         left, right = self._pair(a, b)
+        if left.kind in HALVES:
+            wide = self.binary(operation, self.convert(left, F32), self.convert(right, F32))
+            return self.convert(wide, left.kind)
         if left.kind == I64 and left.lanes == 1:
             folded = self._folded(operation, left, right)
             if folded is not None:
@@ -300,6 +325,8 @@ class Builder:
 
     def negate(self, a: Value) -> Value:
         """-a; flips the sign bit of floating point numbers."""
+        if a.kind in HALVES:
+            return self.convert(self.negate(self.convert(a, F32)), a.kind)
         if a.kind in FLOATS:
             return self.emit(f"fneg {a.type} {a.text}", a.kind, a.lanes)
         return self.binary("sub", self.const(0, a.kind, a.lanes), a)
@@ -307,6 +334,8 @@ class Builder:
     def compare(self, predicate: str, a: Any, b: Any) -> Value:
         """lt, le, gt, ge, eq, ne (unordered counts as unequal), and for integers ult, ule, ugt, uge; `uno`: a NaN."""
         a, b = self._pair(a, b)
+        if a.kind in HALVES:
+            a, b = self.convert(a, F32), self.convert(b, F32)
         integer, floating = _PREDICATES[predicate]
         word = f"fcmp {floating}" if a.kind in FLOATS else f"icmp {integer}"
         return self.emit(f"{word} {a.type} {a.text}, {b.text}", I1, a.lanes)
@@ -333,6 +362,10 @@ class Builder:
     ) -> Value:
         """A call of llvm.`name` whose result has the type of its first operand (or `kind`)."""
         first = operands[0]
+        if first.kind in HALVES:
+            wide = [self.convert(o, F32) if o.kind in HALVES else o for o in operands]
+            value = self.intrinsic(name, *wide, extra=extra, kind=kind)
+            return self.convert(value, first.kind) if kind is None else value
         result = kind or first.kind
         full = f"llvm.{name}.{mangled(first.kind, first.lanes)}"
         types = ", ".join(o.type for o in operands) + (
@@ -394,9 +427,21 @@ class Builder:
         to = vector_type(kind, a.lanes)
         if kind == I1:
             return self.compare("ne", a, self.const(0, a.kind, a.lanes))
+        if a.kind in HALVES and kind != F32:
+            return self.convert(self.convert(a, F32), kind, signed)
+        if kind in HALVES and a.kind != F32:
+            return self.convert(self.convert(a, F32, signed), kind)
+        if kind == F32 and a.kind in HALVES:
+            if not (self.half_floats and a.kind == F16):
+                return halves.widened(self, a)
+            half = self.emit(f"bitcast {a.type} {a.text} to {_half(a.lanes)}", a.kind, a.lanes)
+            return self.emit(f"fpext {_half(a.lanes)} {half.text} to {to}", kind, a.lanes)
+        if kind in HALVES:
+            if not (self.half_floats and kind == F16):
+                return halves.narrowed(self, a, kind)
+            half = self.emit(f"fptrunc {a.type} {a.text} to {_half(a.lanes)}", kind, a.lanes)
+            return self.emit(f"bitcast {_half(a.lanes)} {half.text} to {to}", kind, a.lanes)
         if a.kind in FLOATS and kind in FLOATS:
-            if BYTES[a.kind] == BYTES[kind]:  # half to bfloat and back
-                return self.convert(self.convert(a, F32), kind)
             word = "fpext" if BYTES[kind] > BYTES[a.kind] else "fptrunc"
         elif a.kind in FLOATS:
             word = "fptosi" if signed else "fptoui"
@@ -410,6 +455,8 @@ class Builder:
 
     def bitcast(self, a: Value, kind: str) -> Value:
         """The same bits as another type of the same size."""
+        if vector_type(a.kind, 1) == vector_type(kind, 1):
+            return Value(self, a.text, kind, a.lanes)
         return self.emit(
             f"bitcast {a.type} {a.text} to {vector_type(kind, a.lanes)}", kind, a.lanes
         )
@@ -449,7 +496,9 @@ class Builder:
         if offset.number == 0:
             return base
         memory = I8 if kind == I1 else kind
-        return self.emit(f"getelementptr {memory}, ptr {base.text}, i64 {offset.text}", PTR)
+        return self.emit(
+            f"getelementptr {vector_type(memory, 1)}, ptr {base.text}, i64 {offset.text}", PTR
+        )
 
     def load(
         self,
@@ -486,6 +535,9 @@ class Builder:
         align: int | None = None,
     ) -> None:
         """Writes all lanes from element `offset` on; with a mask, those lanes only."""
+        if mask is not None and mask.number == 1:
+            # As one element: LLVM writes too many bytes where it folds a truncation into a store of one known lane.
+            value, mask = self.extract(value, 0), None
         kind = value.kind
         place = self.address(base, offset, kind)
         if kind == I1:
@@ -518,7 +570,10 @@ class Builder:
 
     def lane_mask(self, count: Value, lanes: int) -> Value:
         """The first `count` lanes."""
-        return self.compare("lt", self.lane_numbers(lanes), self.splat(self.index(count), lanes))
+        count = self.index(count)
+        mask = self.compare("lt", self.lane_numbers(lanes), self.splat(count, lanes))
+        mask.number = count.number
+        return mask
 
     def prefetch(self, base: Value, offset: Any, kind: str, cache: int = 1) -> None:
         """Asks for the cache line of an element, into the first or the second cache."""

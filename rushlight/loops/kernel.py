@@ -23,6 +23,7 @@ class Kernel(Builder):
         self.items = items
         self.work = work
         self.target = target
+        self.half_floats = target.half_floats
         self.arrays: list[Array] = []
         self._numbers: dict[tuple[int, int], int] = {}
         #: What it computes and moves, for the profile.

@@ -17,6 +17,8 @@ class Target:
     vector_bytes: int = 16
     registers: int = 16
     fma: bool = True
+    #: Whether float16 is turned into float32 and back by instructions.
+    half_floats: bool = False
     first_cache: int = 32 * 1024
     second_cache: int = 1024 * 1024
     #: How threads will share the items of a kernel.

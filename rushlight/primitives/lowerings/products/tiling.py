@@ -78,9 +78,11 @@ def choose_tiling(product: Product, target: Target) -> Tiling:
     best: tuple[float, int, int] | None = None
     for vectors in range(1, min(vectors_needed, 8) + 1):
         most = most_rows(vectors, target)
-        for rows in range(min(most, count) if not product.turned else most, 0, -1):
-            if rows * 2 < min(most, count) or (product.turned and lanes % rows):
-                continue
+        if product.turned:  # squares of lanes are turned, in tiles that divide them
+            heights = [r for r in range(min(most, lanes), 0, -1) if lanes % r == 0]
+        else:
+            heights = list(range(min(most, count), (min(most, count) - 1) // 2, -1))
+        for rows in heights:
             cost = _cycles(rows, vectors, vectors_needed, count, terms, target)
             if best is None or cost < best[0] * 0.999:
                 best = (cost, rows, vectors)
