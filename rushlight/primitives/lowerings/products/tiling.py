@@ -145,7 +145,7 @@ def _left_source(product: Product, panels: int) -> str:
         return SHARED
     step = product.depth[0].left
     reach = step * BYTES[product.kind] * product.terms
-    return SHARED if step != 1 and panels > 4 and reach > 512 * 1024 else DIRECT
+    return SHARED if step != 1 and panels > 1 and reach > 512 * 1024 else DIRECT
 
 
 def _right_source(
