@@ -48,7 +48,7 @@ def measure(lib):
     ours = lib is rushlight
     step, net, _, x, y, _ = models.build(lib, "lenet", 1)
     run_step = lib.compile(step) if ours else step
-    forward = lib.compile(net) if ours else net
+    forward = lib.compile(net.forward) if ours else net
     with lib.no_grad():
         row = [microseconds(lambda: forward(x))]
         row.append(python_part(forward, lambda: forward(x)) if ours else None)

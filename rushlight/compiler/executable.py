@@ -143,13 +143,15 @@ class Executable:
         #: The arrays that were bound, by input.
         self.inputs: list[Any] = [None] * count
         self._packed: dict[int, Any] = {}  # contiguous copies of inputs that are not
-        #: The arrays that the last call has written, by output; None for those that are written into inputs.
+        #: The arrays that the last call has written, by output.
         self.last: list[Any] = [None] * len(assembly.outputs)
         fresh = [(n, a) for n, a in enumerate(assembly.outputs) if n not in self.writable]
         #: Outputs with memory of their own: (output, slot, shape, dtype).
         self._fresh = [(n, slot, a.shape, a.dtype) for slot, (n, a) in enumerate(fresh, count)]
         self._spare: dict[int, list[Any]] = {}  # by output: another array and its address
-        self._in_place = list(self.writable.items())
+        self._results_in: dict[int, list[int]] = {}  # by input: the outputs that are written into it
+        for number, source in self.writable.items():
+            self._results_in.setdefault(source, []).append(number)
         self._addresses = np.zeros(self._status_slot + 1, np.int64)
         self._addresses[self._status_slot] = self._status.ctypes.data
         #: The address of the slots' addresses, for a native call.
@@ -160,6 +162,8 @@ class Executable:
         if array is self.inputs[number]:
             return
         self.inputs[number] = array
+        for result in self._results_in.get(number, ()):
+            self.last[result] = array
         if array.flags.c_contiguous:
             self._packed.pop(number, None)
         else:
@@ -197,12 +201,10 @@ class Executable:
                     self.run_host(segment)
                 elif segment.program.run(self.slots):
                     self.check()
-        results = last.copy()
-        for number, source in self._in_place:
-            results[number] = inputs[source]
-            if source in self._packed:
-                inputs[source][...] = self._packed[source]
-        return results
+        for number, packed in self._packed.items():
+            if number in self._results_in:
+                inputs[number][...] = packed
+        return last.copy()
 
     def _other_memory(self, number: int, slot: int, shape: tuple[int, ...], dtype: Any) -> None:
         """Gives an output memory that nobody looks at: the one before the last, or new one.
