@@ -149,7 +149,9 @@ class Executable:
         #: Outputs with memory of their own: (output, slot, shape, dtype).
         self._fresh = [(n, slot, a.shape, a.dtype) for slot, (n, a) in enumerate(fresh, count)]
         self._spare: dict[int, list[Any]] = {}  # by output: another array and its address
-        self._results_in: dict[int, list[int]] = {}  # by input: the outputs that are written into it
+        self._results_in: dict[
+            int, list[int]
+        ] = {}  # by input: the outputs that are written into it
         for number, source in self.writable.items():
             self._results_in.setdefault(source, []).append(number)
         self._addresses = np.zeros(self._status_slot + 1, np.int64)

@@ -9,12 +9,13 @@ A group is
     view    no code at all
 
 Groups run in the order in which they were begun. An equation joins a group that makes one of its operands, if all its
-other operands are ready before that group runs: nothing is ever computed twice, and nothing waits.
+other operands are ready before that group runs. Elementwise equations that nothing in a group leads to (a parameter's
+decay, before its gradient is there) wait for the first equation that needs them, and go where that goes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rushlight.compiler.graph import Equation, Graph, Var
@@ -98,8 +99,11 @@ class Grouping:
         self.views: dict[Var, Equation] = {}
         self.virtual: dict[Var, Equation] = {}
         self._readers: dict[Var, list[Group]] = {}
+        self._waiting: dict[Var, Equation] = {}  # by result: elementwise equations without a place
         for equation in graph.equations:
             self._place(equation)
+        while self._waiting:
+            self._settle(next(reversed(self._waiting)))
         self._find_outputs()
         self._recompute()
         self.last_reader: dict[Var, int] = {}
@@ -141,6 +145,7 @@ class Grouping:
         elif name == "max_windows" and self._place_pooling(equation):
             pass
         else:
+            self._settle_others(equation, None)
             group = self._begin(kind, result.shape, equation)
             for output in equation.outputs:
                 self.group_of[output] = group
@@ -176,51 +181,65 @@ class Grouping:
                     group.reads.add(root)
                     self._readers.setdefault(root, []).append(group)
 
-    def _fits(self, group: Group, equation: Equation) -> bool:
+    def _fit(self, group: Group, equations: Sequence[Equation]) -> bool:
         """Whether all operands are at hand in the group's loop, or ready before it."""
-        if len(group.equations) >= MOST_EQUATIONS or len(group.reads) >= MOST_ARRAYS:
+        if (
+            len(group.equations) + len(equations) > MOST_EQUATIONS
+            or len(group.reads) >= MOST_ARRAYS
+        ):
             return False
-        for operand in equation.operands:
-            if (
-                isinstance(operand, Var)
-                and operand not in group.members
-                and self.ready(operand) >= group.number
-            ):
-                return False
+        made = {e.outputs[0] for e in equations}
+        for equation in equations:
+            for operand in equation.operands:
+                if (
+                    isinstance(operand, Var)
+                    and operand not in group.members
+                    and operand not in made
+                    and self.ready(operand) >= group.number
+                ):
+                    return False
         return True
 
     def _place_element(self, equation: Equation) -> None:
-        result = equation.outputs[0]
-        shape = result.shape
-        group = self._loop_for(equation, shape)
+        shape = equation.outputs[0].shape
+        self._settle_others(equation, shape)
+        along = self._waiting_for(equation)
+        makers = self._makers([*along, equation], shape)
+        group = self._first_that_fits(makers, [*along, equation])
+        if group is None and not makers:
+            self._waiting[equation.outputs[0]] = equation
+            if equation.outputs[0].size == 1:  # others may wait for it themselves
+                self._settle(equation.outputs[0])
+            return
         if group is None:
             group = self._begin("loop", shape)
-        self._note_reads(group, equation)
-        group.equations.append(equation)
-        group.members.add(result)
-        self.group_of[result] = group
+        self._join(group, [*along, equation])
 
-    def _loop_for(self, equation: Equation, shape: tuple[int, ...]) -> Group | None:
-        """The latest group of this shape that the equation can join."""
-        candidates: list[Group] = []
-        for operand in equation.operands:
-            if not isinstance(operand, Var):
-                continue
-            group = self.group_of.get(operand)
-            if group is not None and operand in group.members and group.shape == shape:
-                candidates.append(group)
-        near = candidates
-        if not near:  # a sibling: a loop that reads the same array
+    def _join(self, group: Group, equations: Sequence[Equation]) -> None:
+        for equation in equations:
+            self._note_reads(group, equation)
+            group.equations.append(equation)
+            result = equation.outputs[0]
+            group.members.add(result)
+            self.group_of[result] = group
+            self._waiting.pop(result, None)
+
+    def _makers(self, equations: Sequence[Equation], shape: tuple[int, ...]) -> list[Group]:
+        """The groups in whose loops over this shape operands of the equations are at hand."""
+        found: dict[Group, None] = {}
+        for equation in equations:
             for operand in equation.operands:
-                if isinstance(operand, Var) and operand.shape == shape:
-                    near = [
-                        g
-                        for g in self._readers.get(self.root(operand), ())
-                        if g.kind == "loop" and g.shape == shape
-                    ]
-                    candidates += near[-4:]
-        for group in sorted(candidates, key=lambda g: -g.number):
-            if group.kind != "host" and self._fits(group, equation):
+                group = self.group_of.get(operand) if isinstance(operand, Var) else None
+                if group is not None and operand in group.members and group.shape == shape:
+                    found[group] = None
+        return list(found)
+
+    def _first_that_fits(
+        self, groups: Sequence[Group], equations: Sequence[Equation]
+    ) -> Group | None:
+        """The latest of the groups that can take the equations."""
+        for group in sorted(groups, key=lambda g: -g.number):
+            if group.kind != "host" and self._fit(group, equations):
                 return group
         return None
 
@@ -244,7 +263,45 @@ class Grouping:
             self.group_of[output] = group
         return True
 
+    # -- equations that wait ---------------------------------------------------------------------------------
+
+    def _waiting_for(self, equation: Equation) -> list[Equation]:
+        """The waiting equations that an equation needs, each after those that it needs itself."""
+        ordered: dict[Equation, None] = {}
+
+        def visit(at: Equation) -> None:
+            for operand in at.operands:
+                found = self._waiting.get(operand) if isinstance(operand, Var) else None
+                if found is not None and found not in ordered:
+                    visit(found)
+                    ordered[found] = None
+
+        visit(equation)
+        return list(ordered)
+
+    def _settle_others(self, equation: Equation, shape: tuple[int, ...] | None) -> None:
+        """Places waiting operands that cannot go along with an equation's loop over a shape (None: no operand can)."""
+        for operand in equation.operands:
+            if not isinstance(operand, Var):
+                continue
+            root = self.root(operand)
+            if root in self._waiting and (operand is not root or root.shape != shape):
+                self._settle(root)
+
+    def _settle(self, var: Var) -> None:
+        """Places a waiting equation: beside a loop that reads the same array, or in a loop of its own."""
+        equation = self._waiting[var]
+        equations = [*self._waiting_for(equation), equation]
+        siblings: list[Group] = []
+        for operand in [o for e in equations for o in e.operands]:
+            if isinstance(operand, Var) and operand.shape == var.shape:
+                readers = self._readers.get(self.root(operand), ())
+                siblings += [g for g in readers if g.kind == "loop" and g.shape == var.shape][-4:]
+        group = self._first_that_fits(siblings, equations)
+        self._join(group or self._begin("loop", var.shape), equations)
+
     def _place_reduction(self, equation: Equation) -> None:
+        self._settle_others(equation, None)
         source = equation.operands[0]
         axes = tuple(sorted(equation.params["axes"]))
         group = self.group_of.get(source)
@@ -261,7 +318,7 @@ class Grouping:
                     sibling.kind == "loop"
                     and sibling.shape == source.shape
                     and sibling.axes == axes
-                    and self._fits(sibling, equation)
+                    and self._fit(sibling, [equation])
                 ):
                     group = sibling
                     break

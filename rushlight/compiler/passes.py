@@ -182,8 +182,28 @@ def drop_dead(graph: Graph) -> Graph:
     return Graph(graph.inputs, kept, graph.outputs)
 
 
+def scalars_first(graph: Graph) -> Graph:
+    """What is computed from single elements alone (step counts, learning rates) comes first.
+
+    An optimizer's update can then follow its gradient at once, in the same loop.
+    """
+    early: set[Var] = {v for v in graph.inputs if v.size == 1}
+    first: list[Equation] = []
+    later: list[Equation] = []
+    for equation in graph.equations:
+        alone = equation.primitive.name not in IMPURE and all(
+            v in early for v in equation.operands if isinstance(v, Var)
+        )
+        if alone and all(v.size == 1 for v in equation.outputs):
+            early.update(equation.outputs)
+            first.append(equation)
+        else:
+            later.append(equation)
+    return Graph(graph.inputs, [*first, *later], graph.outputs)
+
+
 PASSES: tuple[Pass, ...] = (
-    drop_dead, simplify, share, join_updates, mask_before_placing, sum_before_placing, share, drop_dead,
+    drop_dead, simplify, share, join_updates, mask_before_placing, sum_before_placing, share, scalars_first, drop_dead,
 )  # fmt: skip
 
 
