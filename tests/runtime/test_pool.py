@@ -74,10 +74,9 @@ def test_a_timed_run_gives_a_time_for_every_boundary() -> None:
 
     x = rushlight.rand(90, 90)
     f(x)
-    executable = next(p for ps in f._by_key.values() for p in ps).executable
-    executable.run([x.numpy()])
-    executable._held[:] = [np.empty(90 * 90, np.float32) for _ in executable._held]
-    executable._addresses[:-1] = [a.ctypes.data for a in executable._held]
+    executable = f.programs[-1].executable
+    executable.bind(0, x.numpy())
+    executable.call()
     times = executable.segments[0].program.timed(executable.slots)
     assert times[0] == 0
     assert (np.diff(times) > 0).all()
