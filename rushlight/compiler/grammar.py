@@ -43,7 +43,7 @@ def value_text(value: Any) -> str:
         return f"({inside},)" if len(value) == 1 else f"({inside})"
     if isinstance(value, np.generic):
         return value_text(value.item())
-    if isinstance(value, (float, complex)) and not np.isfinite(value):
+    if isinstance(value, complex) or (isinstance(value, float) and not np.isfinite(value)):
         return f"{type(value).__name__}({str(value)!r})"
     return repr(value)
 

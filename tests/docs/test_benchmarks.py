@@ -16,7 +16,9 @@ import models
 import speed
 
 #: Milliseconds at 340 GFLOP/s, as the issue of the compiler states them; attention counted there without its scores.
-FLOORS = {"lenet": 0.43, "mlp": 1.2, "convnet": 13.5, "resnet20": 45.9, "charlstm": 9.5, "gpt": 10.8, "vae": 1.24}  # fmt: skip
+FLOORS = {
+    "lenet": 0.43, "mlp": 1.2, "convnet": 13.5, "resnet20": 45.9, "charlstm": 9.5, "gpt": 10.8, "vae": 1.24,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("program", models.NAMES)

@@ -217,7 +217,8 @@ def correlate(
                     if depth == len(lead):
                         return _row_of_taps(
                             b, kind, lanes, last, count, many, served, totals,
-                            b.address(base, at_x, kind), x.strides[-1], b.address(b.pointer(w), at_w, kind), w_outer, w_taps[-1], registers,
+                            b.address(base, at_x, kind), x.strides[-1], b.address(b.pointer(w), at_w, kind),
+                            w_outer, w_taps[-1], registers,
                         )  # fmt: skip
                     axis, (low, high) = lead[depth], ranges[depth]
                     begin = where[depth] * axis.move + axis.origin
