@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rushlight.compiler.gathering import multiply_before_gathering
 from rushlight.compiler.graph import Equation, Graph, Var
 from rushlight.compiler.pooling import mask_before_placing, sum_before_placing
 from rushlight.compiler.rewriting import Emit, again, rewrite
@@ -203,7 +204,8 @@ def scalars_first(graph: Graph) -> Graph:
 
 
 PASSES: tuple[Pass, ...] = (
-    drop_dead, simplify, share, join_updates, mask_before_placing, sum_before_placing, share, scalars_first, drop_dead,
+    drop_dead, simplify, share, join_updates, mask_before_placing, sum_before_placing,
+    multiply_before_gathering, simplify, share, scalars_first, drop_dead,
 )  # fmt: skip
 
 

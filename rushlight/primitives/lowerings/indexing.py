@@ -244,19 +244,24 @@ def _writing(add: bool) -> Any:
         lanes = lanes_for(plan.target, [x.kind]) if found else 1
         axis, target_axis = found or (-1, 0)
         width = shape[axis] if found else 1
-        blocks = -(-width // lanes)
+        vectors = -(-width // lanes)
+        side = _side_by_side(vectors)
         count = 1
         for n in shape:
             count *= n
-        b = plan.kernel("put_add" if add else "put", blocks, count / max(width, 1) * 3.0)
+        work = count / max(width, 1) * (2.0 + side)
+        b = plan.kernel("put_add" if add else "put", vectors // side, work)
 
         def item(i: Value) -> None:
-            start = i * lanes
-            mask = b.lane_mask(b.const(width) - start, lanes) if width % lanes else None
+            starts = [i * (side * lanes) + v * lanes for v in range(side)]
+            rest = b.const(width)
+            masks = [b.lane_mask(rest - s, lanes) if width % lanes else None for s in starts]
 
-            def nested(depth: int, index: list[Any]) -> None:
-                if depth == len(shape):
-                    place = places.source(b, index)
+            def write(index: list[Any]) -> None:
+                place = places.source(b, index)
+                for start, mask in zip(starts, masks, strict=True):
+                    if found:
+                        index[axis] = place[target_axis] = start
                     value = values.load(b, index, axis if found else None, lanes, mask)
                     if add:
                         value = (
@@ -264,11 +269,15 @@ def _writing(add: bool) -> Any:
                             + value
                         )
                     target.store(b, place, value, target_axis if found else None, mask)
-                    return
-                if depth == axis:
-                    nested(depth + 1, [*index, start])
-                    return
-                b.loop(0, shape[depth], lambda k: nested(depth + 1, [*index, k]), label=f"d{depth}")
+
+            def nested(depth: int, index: list[Any]) -> None:
+                if depth == len(shape):
+                    write(index)
+                elif depth == axis:
+                    nested(depth + 1, [*index, starts[0]])
+                else:
+                    n = shape[depth]
+                    b.loop(0, n, lambda k: nested(depth + 1, [*index, k]), label=f"d{depth}")
 
             nested(0, [])
 
@@ -278,6 +287,11 @@ def _writing(add: bool) -> Any:
         return None
 
     return lowering
+
+
+def _side_by_side(vectors: int) -> int:
+    """How many vectors of a row one item takes: more read memory in longer pieces, fewer keep more threads busy."""
+    return next(n for n in range(min(8, max(1, vectors // 8)), 0, -1) if vectors % n == 0)
 
 
 def _result_shape(
