@@ -75,8 +75,7 @@ class Program:
         self._from_tensors: list[tuple[int, int]] = []
         #: (array of the input, how the number is read, phase)
         self._from_numbers: list[tuple[Any, Callable[[], float], int]] = []
-        #: (input, stream, generator, arguments)
-        self._draws: list[tuple[int, Any, Any, Any]] = []
+        self._chance = recorder.chance.actions
         needed = self._needed_inputs()
         for i, (kind, *source) in enumerate(recorder.sources):
             if kind == "tensor":
@@ -89,8 +88,6 @@ class Program:
                 self._from_numbers.append((array, read, phase))
             elif kind == "array":
                 self.executable.bind(i, source[0])
-            else:
-                self._draws.append((i, *source))
 
     def _needed_inputs(self) -> set[int]:
         """The graph's inputs that are read or written: a gradient that is only replaced is neither."""
@@ -100,7 +97,7 @@ class Program:
         needed = {i for i, var in enumerate(graph.inputs) if var in used}
         needed.update(i for _, i in self._results.writable)
         if self.vjp is not None:
-            needed.update(i for _, i in self.vjp.kept_inputs)
+            needed.update(i for i, _ in self.vjp.kept_inputs)
         return needed
 
     def adopt(self, scan: Scan) -> bool:
@@ -217,8 +214,10 @@ class Program:
             executable.bind(i, tensors[k]._array)
         if self._effects or self._guards.numbers is not self._known_numbers:
             self._read_numbers()
-        for i, stream, generator, given in self._draws:
-            executable.bind(i, np.asarray(stream(generator, *given)))
+        for i, function, generator, given in self._chance:
+            drawn = function(generator, *given)
+            if i >= 0:
+                executable.bind(i, drawn)
         again = self._grads_to_write_again()
         outputs = executable.call(again)
         for version in self._versions:

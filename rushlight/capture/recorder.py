@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from rushlight.autograd.modes import state
+from rushlight.capture.chance import Chance
 from rushlight.capture.numbers import Number
-from rushlight.capture.values import Abstract
 from rushlight.compiler.graph import Equation, Graph, Var
+from rushlight.compiler.values import Abstract
 from rushlight.core.sites import describe, user_site
 from rushlight.primitives import structural
 from rushlight.primitives.primitive import Aval
 from rushlight.primitives.views import show, update
+from rushlight.random.generator import STATE_BYTES
 
 
 class Unsuitable(Exception):
@@ -41,8 +43,9 @@ class Recorder:
     def __init__(self) -> None:
         self.inputs: list[Var] = []
         #: Where each input's array comes from at a call: ("tensor", t), ("number", phase, read), ("array", a),
-        #: ("draw", stream, generator, arguments).
+        #: ("chance",) for what an action of `chance` gives.
         self.sources: list[tuple[Any, ...]] = []
+        self.chance = Chance(self._chance_input)
         self.equations: list[Equation] = []
         self.cells: dict[
             int, tuple[Cell, Any, Any]
@@ -65,6 +68,11 @@ class Recorder:
         self.inputs.append(var)
         self.sources.append(source)
         return Abstract(var)
+
+    def drop_input(self, number: int) -> None:
+        """Takes back an input; those behind it move up."""
+        del self.inputs[number], self.sources[number]
+        self.chance.actions = [(a[0] - (a[0] > number), *a[1:]) for a in self.chance.actions]
 
     def guard(self, phase: int, holds: Any) -> None:
         """A condition under which the program stays right."""
@@ -154,18 +162,35 @@ class Recorder:
             arrays = [o for o in operands[1:] if hasattr(o, "dtype")]
         return arrays[0].dtype if arrays else params.get("dtype", avals[0].dtype)
 
+    # -- chance --------------------------------------------------------------------------------------------
+
+    def _chance_input(self, like: Any, name: str) -> tuple[int, Abstract]:
+        value = self.input(like.shape, like.dtype, ("chance",), name)
+        return len(self.inputs) - 1, value
+
     def draw(self, stream: Any, generator: Any, arguments: tuple[Any, ...]) -> Any:
         """Random numbers: drawn by the same function before every call of the program, in the same order."""
-        if any(isinstance(a, (Abstract, Number)) for a in arguments):
+        if any(isinstance(a, Abstract) for a in arguments):
             raise Unsuitable(
                 f"random numbers whose distribution is computed ({stream.__name__}) at {describe(user_site(1))}"
             )
-        state_before = generator.get_state()
-        sample = stream(generator, *arguments)
-        generator.set_state(state_before)
-        return self.input(
-            sample.shape, sample.dtype, ("draw", stream, generator, arguments), stream.__name__
-        )
+        plain = tuple(float(a) if isinstance(a, Number) else a for a in arguments)
+        return self.chance.draw(stream, generator, plain)
+
+    def reseed(self, generator: Any, seed: int) -> None:
+        """A generator starts the stream of a seed."""
+        self.chance.reseed(generator, seed)
+
+    def random_state(self, generator: Any) -> Any:
+        """What stands for the state of a generator."""
+        return self.chance.state(generator, np.empty(STATE_BYTES, np.uint8))
+
+    def set_random_state(self, generator: Any, state: Any) -> None:
+        """A generator goes back to a state that it had in this call."""
+        if not self.chance.restore(generator, state):
+            raise Unsuitable(
+                f"a generator is set to a state from outside at {describe(user_site(1))}"
+            )
 
     # -- memory --------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from rushlight.autograd.modes import state as modes
 from rushlight.capture.numbers import Number
 from rushlight.capture.recorder import Cell, Unsuitable
 from rushlight.capture.trace import Trace
-from rushlight.capture.values import Abstract
+from rushlight.compiler.values import Abstract
 from rushlight.tensor.tensor import Tensor, wrap
 
 

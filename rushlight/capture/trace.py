@@ -9,7 +9,7 @@ from rushlight.capture.naming import plain
 from rushlight.capture.numbers import Number
 from rushlight.capture.recorder import Cell, Recorder, Unsuitable
 from rushlight.capture.state import Scan
-from rushlight.capture.values import Abstract
+from rushlight.compiler.values import Abstract
 from rushlight.primitives.interpreter import recording
 from rushlight.primitives.views import show
 from rushlight.tensor.tensor import Tensor

@@ -12,8 +12,8 @@ from rushlight.autograd.node import Node, edge_of, overwritten
 from rushlight.capture.execution import make_executable
 from rushlight.capture.recorder import Recorder
 from rushlight.capture.state import Scan
-from rushlight.capture.values import Abstract
 from rushlight.compiler.graph import Graph, Var
+from rushlight.compiler.values import Abstract
 from rushlight.tensor.storage import version_of
 from rushlight.tensor.tensor import Tensor, wrap
 
@@ -29,7 +29,6 @@ class Vjp:
         outputs: list[Abstract],
     ) -> None:
         border = len(recorder.equations)
-        count = len(recorder.inputs)
         roots = []
         self.seeds: list[Var] = []
         for _, tensor in outside:
@@ -55,33 +54,32 @@ class Vjp:
                 )
         backward = recorder.equations[border:]
         forward = recorder.equations[:border]
-        made = {o for e in backward for o in e.outputs} | set(self.seeds)
+        del recorder.equations[border:]
+        # What the backward reads beside its seeds: inputs of the forward, and results that the forward must keep.
+        seeds = set(self.seeds)
+        made = {o for e in backward for o in e.outputs} | seeds
         needed: dict[Var, None] = {}
         for var in [o for e in backward for o in e.operands if isinstance(o, Var)] + results:
             if var not in made:
                 needed[var] = None
+        for i in reversed(range(len(recorder.inputs))):
+            if recorder.inputs[i] in seeds:
+                recorder.drop_input(i)
         inputs = {v: i for i, v in enumerate(recorder.inputs)}
-        self.kept_inputs = [(v, inputs[v]) for v in needed if v in inputs]
         kept = [v for v in needed if v not in inputs]
+        #: Inputs that are handed on: (number, whether its array changes from call to call and must be copied).
+        self.kept_inputs = [
+            (inputs[v], recorder.sources[inputs[v]][0] == "number") for v in needed if v in inputs
+        ]
         self.first_kept = len(outputs)
-        late = recorder.inputs[count:]  # seeds, and constants of the backward
-        self._late = [
-            s[1] for v, s in zip(late, recorder.sources[count:], strict=True) if s[0] == "array"
-        ]
-        constants = [
-            v for v, s in zip(late, recorder.sources[count:], strict=True) if s[0] == "array"
-        ]
-        del recorder.inputs[count:], recorder.sources[count:]
-        recorder.equations[border:] = []
-        self.kept_inputs = [(v, i) for v, i in self.kept_inputs if i < count]
         self.forward = Graph(recorder.inputs, forward, [*(o.var for o in outputs), *kept])
-        given = [*(v for v, _ in self.kept_inputs), *kept, *constants, *self.seeds]
-        self.backward = Graph(given, backward, results)
+        given = [*(v for v in needed if v in inputs), *kept, *self.seeds]
+        self.backward = Graph(given, backward, results).renewed()
         self._executable: Any = None
         #: Tensors of the state whose memory the backward reads again: they must not be written before it.
         self.saved_tensors = [
             recorder.sources[i][1]
-            for _, i in self.kept_inputs
+            for i, _ in self.kept_inputs
             if recorder.sources[i][0] == "tensor"
         ]
 
@@ -93,7 +91,8 @@ class Vjp:
         outside: Sequence[tuple[int, Tensor]],
     ) -> list[Any]:
         """The results as tensors that belong to a node which runs the backward graph."""
-        saved = [arrays[i] for _, i in self.kept_inputs] + results[self.first_kept :]
+        saved = [arrays[i].copy() if changes else arrays[i] for i, changes in self.kept_inputs]
+        saved += results[self.first_kept :]
         node = CompiledBackward(tuple(edge_of(tensors[i]) for i in self.wanted))
         node.vjp, node.saved = self, saved
         node.versions = [
@@ -112,7 +111,7 @@ class Vjp:
         """Gradients of the wanted tensors."""
         if self._executable is None:
             self._executable = make_executable(self.backward, [])
-        result: list[Any] = self._executable.run([*saved, *self._late, *grads])
+        result: list[Any] = self._executable.run([*saved, *grads])
         return result
 
 

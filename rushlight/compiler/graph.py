@@ -117,6 +117,18 @@ class Graph:
 
     __repr__ = __str__
 
+    def renewed(self) -> Graph:
+        """The same graph on Vars of its own: what its inputs were in another graph is forgotten."""
+        values: dict[Var, Var] = {v: Var(v.aval, name=v.name) for v in self.inputs}
+        equations = []
+        for old in self.equations:
+            operands = [values[o] if isinstance(o, Var) else o for o in old.operands]
+            avals = [o.aval for o in old.outputs]
+            new = Equation(old.primitive, operands, old.params, avals, old.scope, old.site)
+            equations.append(new)
+            values.update(zip(old.outputs, new.outputs, strict=True))
+        return Graph([values[v] for v in self.inputs], equations, [values[v] for v in self.outputs])
+
 
 def evaluate(graph: Graph, arrays: Iterable[Any]) -> list[Any]:
     """Runs a graph by the primitives' references, one after the other; values are freed after their last use."""

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from rushlight.compiler.graph import Var
 from rushlight.core.shapes import size_of
-from rushlight.core.sites import describe, user_site
+from rushlight.core.traced import needs_values
 from rushlight.loops.arrays import contiguous_strides
-from rushlight.primitives import elementwise
-
-_ADVICE = (
-    "a value is needed at {line} that is not known while the program is traced for compiling. {what} Keep it on "
-    "tensors (rushlight.where instead of `if`), return it and look at it outside, or leave this function uncompiled."
-)
-
-
-def refuse(what: str) -> RuntimeError:
-    """The error for code that asks for elements."""
-    return RuntimeError(_ADVICE.format(line=describe(user_site(1)), what=what))
+from rushlight.primitives import elementwise, structural
 
 
 class _Flags:
@@ -62,37 +54,52 @@ class Abstract:
         return self.shape[0]
 
     def __bool__(self) -> bool:
-        raise refuse(
+        raise needs_values(
             "It decides which way the program goes (an `if`, `while`, `and` or assert on a tensor)."
         )
 
     def __float__(self) -> float:
-        raise refuse("It is turned into a Python number (float(), .item()).")
+        raise needs_values("It is turned into a Python number (float(), .item()).")
 
     def __int__(self) -> int:
-        raise refuse("It is turned into a Python number (int(), .item()).")
+        raise needs_values("It is turned into a Python number (int(), .item()).")
 
     __index__ = __int__
     __complex__ = __float__
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise refuse("It is handed to NumPy.")
+        raise needs_values("It is handed to NumPy.")
+
+    def __getitem__(self, index: Any) -> Any:
+        raise needs_values("Some of its elements are asked for.")
 
     def __iter__(self) -> Any:
-        raise refuse("Its elements are gone through one by one.")
+        raise needs_values("Its elements are gone through one by one.")
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("_"):
             raise AttributeError(name)
-        raise refuse(f"Its elements are asked for ({name}).")
+        raise needs_values(f"Its elements are asked for ({name}).")
+
+
+def _promoted(value: Any, other: Any) -> Any:
+    """An operand in the dtype that NumPy computes in: gradient formulas use operators on real and complex arrays."""
+    here, there = getattr(value, "dtype", None), getattr(other, "dtype", None)
+    if here is None or here == there:
+        return value
+    if there is None:
+        wanted = np.result_type(here, np.complex64) if isinstance(other, complex) else here
+    else:
+        wanted = np.result_type(here, there)
+    return value if wanted == here else structural.cast(value, dtype=wanted)
 
 
 def _operator(name: str, function: Any) -> None:
     def forward(self: Abstract, other: Any) -> Any:
-        return function(self, other)
+        return function(_promoted(self, other), _promoted(other, self))
 
     def backward(self: Abstract, other: Any) -> Any:
-        return function(other, self)
+        return function(_promoted(other, self), _promoted(self, other))
 
     setattr(Abstract, f"__{name}__", forward)
     setattr(Abstract, f"__r{name}__", backward)
@@ -113,4 +120,4 @@ for _name, _function in {
     "neg": elementwise.neg, "invert": elementwise.bit_not, "abs": elementwise.absolute,
 }.items():  # fmt: skip
     setattr(Abstract, f"__{_name}__", lambda self, call=_function: call(self))
-Abstract.__hash__ = object.__hash__  # type: ignore[method-assign]
+Abstract.__hash__ = object.__hash__  # type: ignore[method-assign,assignment]

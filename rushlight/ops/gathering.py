@@ -22,6 +22,7 @@ from rushlight.ops.shape import expand, to_shape, unsqueeze
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import gather as g
 from rushlight.primitives import structural as s
+from rushlight.primitives.checks import within
 from rushlight.primitives.sorting import take_along
 from rushlight.tensor.tensor import wrap
 
@@ -913,6 +914,22 @@ def embedding_bag_samples(make: Any) -> Iterator[Any]:
     )
 
 
+@op(function=False, differentiable=False)
+def classes_below(input: Array, num_classes: int) -> Array:
+    """The classes as they are; RuntimeError where one is not in [0, num_classes)."""
+    input = within(input, low=0, high=None, message="Class values must be non-negative.")
+    below = num_classes - 1
+    return within(
+        input, low=None, high=below, message="Class values must be smaller than num_classes."
+    )
+
+
+@classes_below.samples
+def classes_below_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make.ints(2, 3, high=4), 4)
+    yield Bad(make.ints(3, low=-3, high=-1), 4, raises=RuntimeError, says="non-negative")
+
+
 @op(module="nn.functional", composite=True, traceable=False, differentiable=False)
 def one_hot(tensor: Array, num_classes: int = -1) -> Array:
     """Classes as rows with a one: (...) in int64 to (..., num_classes), the largest class + 1 where that is -1."""
@@ -922,13 +939,9 @@ def one_hot(tensor: Array, num_classes: int = -1) -> Array:
         if num_classes <= 0:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")
         return zeros_shaped(tensor, (*tuple(tensor.shape), num_classes))
-    low, high = int(tensor.min()), int(tensor.max())
-    if low < 0:
-        raise RuntimeError("Class values must be non-negative.")
     if num_classes == -1:
-        num_classes = high + 1
-    elif high >= num_classes:
-        raise RuntimeError("Class values must be smaller than num_classes.")
+        num_classes = int(tensor.max()) + 1
+    tensor = classes_below(tensor, num_classes)
     return scatter(
         zeros_shaped(tensor, (*tuple(tensor.shape), num_classes)), -1, unsqueeze(tensor, -1), 1
     )

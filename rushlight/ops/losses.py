@@ -19,6 +19,7 @@ from rushlight.ops.softmax import log_softmax
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import scores
 from rushlight.primitives import structural as s
+from rushlight.primitives.checks import within
 
 
 def reduced(loss: Any, reduction: str) -> Any:
@@ -279,9 +280,16 @@ def check_same_size(name: str, input: Any, target: Any) -> None:
         )
 
 
+_NO_PROBABILITIES = (
+    "all elements of input should be between 0 and 1: binary_cross_entropy takes probabilities; scores go to "
+    "binary_cross_entropy_with_logits"
+)
+
+
 @op(function=False, node="BinaryCrossEntropyBackward0")
 def binary_cross_entropy_values(input: Array, target: Array) -> Array:
     """-(y log x + (1 - y) log(1 - x)); logarithms are not below -100."""
+    input = within(input, low=0, high=1, message=_NO_PROBABILITIES)
     low = promote(input, -100.0)[1]
     yes = p.maximum(p.log(input), low)
     no = p.maximum(p.log1p(p.neg(input)), low)
@@ -316,25 +324,8 @@ def binary_cross_entropy(
     """-(y log x + (1 - y) log(1 - x)) of probabilities x in [0, 1] and targets y of the same shape."""
     reduction = chosen_reduction(size_average, reduce, reduction)
     check_same_size("binary_cross_entropy", input, target)
-    if hasattr(input, "requires_grad"):
-        array = input._array
-        check_probabilities(array)
     losses = binary_cross_entropy_values(input, target)
     return reduced(losses if weight is None else losses * weight, reduction)
-
-
-def check_probabilities(array: Any) -> None:
-    """RuntimeError where an element is outside [0, 1]; traced values pass."""
-    from rushlight.primitives.interpreter import slot
-    from rushlight.primitives.reduction import reduce_max, reduce_min
-
-    if slot.recorder is None and array.size:
-        options = {"axes": tuple(range(array.ndim)), "keepdim": False}
-        if reduce_min(array, **options) < 0 or reduce_max(array, **options) > 1:
-            raise RuntimeError(
-                "all elements of input should be between 0 and 1: binary_cross_entropy takes "
-                "probabilities; scores go to binary_cross_entropy_with_logits"
-            )
 
 
 @binary_cross_entropy.samples

@@ -13,6 +13,7 @@ from rushlight.ops.operands import sequence, to
 from rushlight.ops.record import check_writable, forget_history
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import structural as s
+from rushlight.primitives.chance import poisson_counts
 from rushlight.primitives.reduction import cumulative_sum
 from rushlight.primitives.sorting import searchsorted, sort
 from rushlight.random import streams
@@ -191,7 +192,13 @@ def bernoulli(input: Array, p: Any = None, *, generator: Any = None) -> Array:
     if p is not None:
         return draw(streams.bernoulli, generator, input.shape, input.dtype, _chance(p))
     _floating("bernoulli_tensor_cpu_p_", input.dtype)
-    return draw(streams.bernoulli_each, generator, input, input.dtype)
+    return _with_chances(generator, input, input.dtype)
+
+
+def _with_chances(generator: Any, chances: Any, dtype: Any) -> Any:
+    """1 with each element's own chance, else 0."""
+    spots = draw(streams.unit, generator, chances.shape, chances.dtype)
+    return s.cast(p.less(spots, s.cast(chances, dtype=FLOAT64)), dtype=dtype)
 
 
 def _chance(value: Any) -> float:
@@ -289,7 +296,7 @@ def multinomial_samples(make: Any) -> Iterator[Any]:
 def poisson(input: Array, generator: Any = None) -> Array:
     """Counts drawn with each element's rate."""
     _floating("poisson_cpu", input.dtype)
-    return draw(streams.poisson, generator, input)
+    return poisson_counts(input, draw(streams.word, generator))
 
 
 @poisson.samples
@@ -356,9 +363,7 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
     if isinstance(p, Tensor):
         check_writable(self, "bernoulli_", False)
         chances = s.expand(p._array, shape=self._array.shape)
-        write(
-            self, draw(streams.bernoulli_each, generator, chances, self._array.dtype), "bernoulli_"
-        )
+        write(self, _with_chances(generator, chances, self._array.dtype), "bernoulli_")
         forget_history(self)
         return self
     return _fill(self, "bernoulli_", streams.bernoulli, generator, _chance(p))

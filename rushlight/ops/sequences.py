@@ -17,6 +17,7 @@ from rushlight.ops.selection import choose
 from rushlight.ops.shape import select, unsqueeze
 from rushlight.primitives import structural as s
 from rushlight.primitives.alignments import ctc, ctc_adjoint
+from rushlight.primitives.checks import within
 
 
 @op(function=False, node="CtcLossBackward0")
@@ -87,19 +88,23 @@ def _lengths(values: Any, like: Any, name: str) -> Any:
     return lengths_of(like, tuple(int(v) for v in values))
 
 
-def _check(name: str, lengths: Any, count: int, highest: int | None) -> None:
-    if lengths.shape[0] != count:
+@op(function=False, differentiable=False)
+def checked_lengths(input: Array, name: str, count: int, highest: Any = None) -> Array:
+    """The lengths of `count` sequences; RuntimeError where there are others, or one not in [0, highest]."""
+    if input.shape[0] != count:
         raise RuntimeError(
-            f"{name} must be of size batch_size: {count} sequences, but {lengths.shape[0]} lengths"
+            f"{name} must be of size batch_size: {count} sequences, but {input.shape[0]} lengths"
         )
-    array = getattr(lengths, "_array", lengths)
-    if type(array).__name__ == "ndarray" and array.size:
-        if array.min() < 0:
-            raise RuntimeError(f"Expected {name} to have value at least 0, but got {array.min()}")
-        if highest is not None and array.max() > highest:
-            raise RuntimeError(
-                f"Expected {name} to have value at most {highest}, but got value {array.max()}"
-            )
+    least = f"Expected {name} to have value at least 0, but got {{value}}"
+    most = f"Expected {name} to have value at most {highest}, but got value {{value}}"
+    input = within(input, low=0, high=None, message=least)
+    return input if highest is None else within(input, low=None, high=highest, message=most)
+
+
+@checked_lengths.samples
+def checked_lengths_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make.ints(3, high=5), "lengths", 3, 4)
+    yield Bad(make.ints(3, low=5, high=9), "lengths", 3, 4, raises=RuntimeError, says="at most 4")
 
 
 @op(module="nn.functional", composite=True)
@@ -144,8 +149,9 @@ def ctc_loss(
         raise RuntimeError(f"blank must be in label range: {blank} is not in [0, {classes})")
     inputs = _lengths(input_lengths, log_probs, "input_lengths")
     lengths = _lengths(target_lengths, log_probs, "target_lengths")
-    _check("input_lengths", inputs, count, steps)
-    _check("target_lengths", lengths, count, targets.shape[1] if targets.ndim == 2 else None)
+    inputs = checked_lengths(inputs, "input_lengths", count, steps)
+    longest = targets.shape[1] if targets.ndim == 2 else None
+    lengths = checked_lengths(lengths, "target_lengths", count, longest)
     losses = ctc_values(log_probs, targets, inputs, lengths, blank, bool(zero_infinity))
     if zero_infinity:
         losses = choose(losses == float("inf"), 0.0, losses)

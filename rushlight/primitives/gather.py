@@ -14,6 +14,7 @@ import numpy as np
 
 from rushlight.core.dtypes import BOOL, FLOAT32, HALF, INT64
 from rushlight.core.shapes import broadcast
+from rushlight.core.traced import needs_values
 from rushlight.primitives.primitive import Aval, primitive
 
 Array = Any
@@ -215,9 +216,7 @@ def _(x: Any) -> Aval:
 
 def _values(x: Any) -> Array:
     if not isinstance(x, np.ndarray):
-        raise RuntimeError(
-            "the shape of the result depends on values, which are not known while a program is traced"
-        )
+        raise needs_values("They decide the shape of a result.")
     return x
 
 

@@ -30,12 +30,12 @@ slot = _Slot()
 
 
 class recording:
-    """Context manager: calls in this thread are handed to `recorder` instead of being run."""
+    """Context manager: calls in this thread are handed to `recorder` instead of being run; with None they are run."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder | None) -> None:
         self._recorder = recorder
 
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> Recorder | None:
         self._before = slot.recorder
         slot.recorder = self._recorder
         return self._recorder

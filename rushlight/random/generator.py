@@ -9,10 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.primitives.interpreter import slot
 from rushlight.tensor.device import CPU, check_available, device
 from rushlight.tensor.tensor import Tensor, wrap
 
 DEFAULT_SEED = 67280421310721
+
+#: The size of what `get_state` gives.
+STATE_BYTES = 32 + 624 * 4
 
 _MASK64 = (1 << 64) - 1
 
@@ -32,7 +36,7 @@ class Generator:
             None  # made at the first draw: numpy.random takes a tenth of the import's time
         )
         self.kept_normal: float | None = None
-        self.manual_seed(DEFAULT_SEED)
+        self._seed = DEFAULT_SEED
 
     @property
     def _stream(self) -> Any:
@@ -57,6 +61,9 @@ class Generator:
             raise RuntimeError(
                 f"Overflow when unpacking long: the seed {number} does not fit 64 bits"
             )
+        if slot.recorder is not None:
+            slot.recorder.reseed(self, number)  # type: ignore[attr-defined]
+            return self
         self._seed = number & _MASK64
         self._bits = None
         self.kept_normal = None
@@ -87,6 +94,8 @@ class Generator:
 
     def get_state(self) -> Tensor:
         """The state as a uint8 tensor, for `set_state`."""
+        if slot.recorder is not None:
+            return slot.recorder.random_state(self)  # type: ignore[attr-defined, no-any-return]
         state = self._stream.state["state"]
         kept = np.array([self.kept_normal is not None, self.kept_normal or 0.0], np.float64)
         parts = (
@@ -98,10 +107,13 @@ class Generator:
         """Goes back to a state that `get_state` gave."""
         if not isinstance(new_state, Tensor):
             raise TypeError(f"expected a torch.ByteTensor, but got {type(new_state).__name__}")
+        if slot.recorder is not None:
+            slot.recorder.set_random_state(self, new_state)  # type: ignore[attr-defined]
+            return self
         array = np.ascontiguousarray(new_state._array)
-        if array.dtype != np.uint8 or array.shape != (32 + 624 * 4,):
+        if array.dtype != np.uint8 or array.shape != (STATE_BYTES,):
             raise RuntimeError(
-                f"RNG state must be a ByteTensor of {32 + 624 * 4} elements, as get_state() gives"
+                f"RNG state must be a ByteTensor of {STATE_BYTES} elements, as get_state() gives"
             )
         self._seed, position = (int(n) for n in array[:16].view(np.uint64))
         has_kept, kept = array[16:32].view(np.float64).tolist()

@@ -146,12 +146,11 @@ def bernoulli(generator: Generator, shape: Shape, dtype: Any, chance: float) -> 
     return (generator.doubles(math.prod(shape)) < chance).astype(dtype).reshape(shape)
 
 
-def bernoulli_each(generator: Generator, chances: Array, dtype: Any) -> Array:
-    """1 with each element's own chance, else 0."""
-    kind = FLOAT64 if chances.dtype == FLOAT64 else FLOAT32
-    return (
-        _unit(generator, chances.size, kind).reshape(chances.shape) < chances.astype(np.float64)
-    ).astype(dtype)
+def unit(generator: Generator, shape: Shape, dtype: Any) -> Array:
+    """Uniform numbers in [0, 1) as float64, with as many bits as chances of this dtype are compared with."""
+    return _unit(generator, math.prod(shape), FLOAT64 if dtype == FLOAT64 else FLOAT32).reshape(
+        shape
+    )
 
 
 def exponential(generator: Generator, shape: Shape, dtype: Any, rate: float = 1.0) -> Array:
@@ -176,11 +175,6 @@ def geometric(generator: Generator, shape: Shape, dtype: Any, chance: float) -> 
     return np.ceil(np.log(unit) / math.log1p(-chance)).astype(dtype).reshape(shape)
 
 
-def poisson(generator: Generator, rates: Array) -> Array:
-    """Counts of the given rates: not PyTorch's stream."""
-    seed = int(generator.words(1)[0])
-    return (
-        np.random.Generator(np.random.PCG64(seed))
-        .poisson(rates.astype(np.float64))
-        .astype(rates.dtype)
-    )
+def word(generator: Generator) -> Array:
+    """One 32-bit word as an int64: the seed of what has no stream of PyTorch's."""
+    return generator.words(1).astype(np.int64).reshape(())

@@ -12,6 +12,7 @@ import numpy as np
 from rushlight.core.dtypes import BFLOAT16, FLOAT32, INTEGRAL
 from rushlight.core.shapes import broadcast
 from rushlight.core.sites import warn_user
+from rushlight.core.traced import needs_values
 from rushlight.primitives.interpreter import slot
 from rushlight.tensor.tensor import Tensor, wrap
 
@@ -31,10 +32,8 @@ def values(tensor: Tensor, reader: str) -> NDArray[Any]:
     none.
     """
     if slot.recorder is not None or not isinstance(tensor._array, ndarray):
-        raise RuntimeError(
-            f"{reader} needs the values of a tensor of shape {list(tensor._array.shape)}, but "
-            "while a function is traced tensors have a shape and a dtype and no values. Do it "
-            "outside the traced function, or choose between tensors with where()"
+        raise needs_values(
+            f"{reader} needs the elements of a tensor of shape {list(tensor._array.shape)}."
         )
     return tensor._array
 

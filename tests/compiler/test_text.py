@@ -17,7 +17,7 @@ import rushlight
 from rushlight import nn
 from rushlight.capture.naming import plain
 from rushlight.capture.recorder import Recorder, Unsuitable
-from rushlight.capture.values import Abstract
+from rushlight.compiler.values import Abstract
 from rushlight.compiler import grammar
 from rushlight.compiler.graph import Equation, Graph, Var
 from rushlight.compiler.text import parse

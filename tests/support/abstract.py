@@ -78,6 +78,10 @@ class CheckingRecorder:
             stream(generator, *(a._hidden if isinstance(a, Abstract) else a for a in arguments))
         )
 
+    def reseed(self, generator: Any, seed: int) -> None:
+        with recording(None):
+            generator.manual_seed(seed)
+
     def write(self, tensor: Any, value: Any) -> None:
         self.writes += 1
         tensor._array = value
