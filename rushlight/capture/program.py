@@ -118,7 +118,8 @@ class Program:
         results, vjp = self._results, self.vjp
         locators = self._locators = [f.locator for f in scan.tensors]
         read = {k for _, k in self._from_tensors}
-        used = read | {*results.written, *results.cleared, *(k for _, k in results.grads)}
+        used = read | {*results.written, *results.cleared, *results.returned}
+        used |= {k for _, k in results.grads}
         if vjp is not None:
             used |= {*vjp.wanted, *vjp.saved_tensors}
         needed = used | {locators[k][1] for k in used if locators[k][0] == "grad"}

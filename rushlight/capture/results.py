@@ -28,6 +28,8 @@ class Results:
         #: Tensors of the scan that are written in place, and those whose gradient becomes None.
         self.written: list[int] = []
         self.cleared: list[int] = []
+        #: Tensors of the scan that the function returns themselves.
+        self.returned: list[int] = []
         #: (output, container, key): entries of containers that become new tensors.
         self.slots: list[tuple[int, Any, Any]] = []
         #: Those entries as (id of the container, key or its id).
@@ -126,6 +128,7 @@ class Results:
             if id(value) in self._recorder.cells:
                 for i, found in enumerate(self._scan.tensors):
                     if found.tensor is value:
+                        self.returned.append(i)
                         return _Same(i)
             number = self._output(value)
             if node is not None and modes.grad_enabled and not is_spent(node):
