@@ -17,10 +17,10 @@ import rushlight
 from rushlight import nn
 from rushlight.capture.naming import plain
 from rushlight.capture.recorder import Recorder, Unsuitable
-from rushlight.compiler.values import Abstract
 from rushlight.compiler import grammar
 from rushlight.compiler.graph import Equation, Graph, Var
 from rushlight.compiler.text import parse
+from rushlight.compiler.values import Abstract
 from rushlight.ops import families
 from rushlight.ops.declare import FUNCTIONS, OPS, Bad
 from rushlight.primitives import elementwise
