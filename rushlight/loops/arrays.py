@@ -183,8 +183,8 @@ class Array:
         if stride == 1:
             return b.load(base, place, self.kind, lanes, mask=mask)
         offsets = b.splat(place, lanes) + b.lane_numbers(lanes) * stride
-        if mask is not None:
-            offsets = b.select(mask, offsets, b.splat(place, lanes))
+        if mask is not None:  # lanes that are off read the first element: there is one
+            offsets = b.select(mask, offsets, b.splat(b.const(0), lanes))
         return b.gather(base, offsets, self.kind)
 
     def store(
