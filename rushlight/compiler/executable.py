@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from ctypes import addressof, c_char
 from sys import getrefcount
 from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -49,12 +51,39 @@ def kernel_text(kernel: Kernel) -> tuple[str, str]:
     return kernel.name, body.replace("@kernel(", f"@{kernel.name}(", 1)
 
 
+def module_text(steps: Sequence[Kernel | HostStep]) -> tuple[str, int]:
+    """The kernels of some steps as one module of LLVM IR, each of them once; and how many they are."""
+    texts: dict[str, str] = {}
+    declared: dict[str, None] = {}
+    for step in steps:
+        if isinstance(step, Kernel):
+            name, text = kernel_text(step)
+            if name not in texts:
+                texts[name] = text
+                declared.update(dict.fromkeys(step.declarations()))
+    loops = '!0 = distinct !{!0, !1}\n!1 = !{!"llvm.loop.unroll.disable"}'
+    return "\n".join([*sorted(declared), *texts.values(), loops, ""]), len(texts)
+
+
 class Segment:
     """Kernels that run in one native call."""
 
     def __init__(self, kernels: list[Kernel]) -> None:
         self.kernels = kernels
         self.program: Any = None
+
+
+#: All executables of the process. In a forked child nobody is left who would release their locks.
+_running: WeakSet[Executable] = WeakSet()
+
+
+def _renew_locks() -> None:
+    for executable in _running:
+        executable._lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 class Executable:
@@ -102,26 +131,17 @@ class Executable:
     # -- compiling ------------------------------------------------------------------------------------------
 
     def _compile(self) -> None:
-        texts: dict[str, str] = {}
-        declared: dict[str, None] = {}
         self.segments: list[Segment | HostStep] = []
         for step in self.assembly.steps:
+            segment = self.segments[-1] if self.segments else None
             if isinstance(step, HostStep):
                 self.segments.append(step)
-                continue
-            name, text = kernel_text(step)
-            if name not in texts:
-                texts[name] = text
-                declared.update(dict.fromkeys(step.declarations()))
-            segment = self.segments[-1] if self.segments else None
-            if not isinstance(segment, Segment):
-                segment = Segment([])
-                self.segments.append(segment)
-            segment.kernels.append(step)
-        loops = '!0 = distinct !{!0, !1}\n!1 = !{!"llvm.loop.unroll.disable"}'
-        self.text = "\n".join([*sorted(declared), *texts.values(), loops, ""])
-        self.kernel_count = len(texts)
-        if not texts:
+            elif isinstance(segment, Segment):
+                segment.kernels.append(step)
+            else:
+                self.segments.append(Segment([step]))
+        self.text, self.kernel_count = module_text(self.assembly.steps)
+        if not self.kernel_count:
             return
         self.library = load(self.text)
         base = self._arena.ctypes.data
@@ -140,6 +160,7 @@ class Executable:
         assembly = self.assembly
         count = len(assembly.inputs)
         self._lock = Lock()
+        _running.add(self)
         #: The arrays that were bound, by input.
         self.inputs: list[Any] = [None] * count
         self._packed: dict[int, Any] = {}  # contiguous copies of inputs that are not
@@ -163,7 +184,7 @@ class Executable:
         """Sets an input of the calls to come. The array is read when a call is made, not now."""
         if array is self.inputs[number]:
             return
-        self.inputs[number] = array
+        bound, self.inputs[number] = array, None  # an interruption leaves nothing that looks bound
         for result in self._results_in.get(number, ()):
             self.last[result] = array
         if array.flags.c_contiguous:
@@ -171,6 +192,7 @@ class Executable:
         else:
             array = self._packed[number] = np.empty(array.shape, array.dtype)
         self._addresses[number] = address_of(array)
+        self.inputs[number] = bound
 
     def run(self, inputs: Sequence[Any]) -> list[Any]:
         """Binds all inputs, in the order of the graph's, makes a call, and forgets them."""

@@ -57,6 +57,8 @@ class Guarded:
         assembly = executable.assembly
         self._high = high
         for array, value in zip(assembly.inputs, inputs, strict=True):
+            if value is None:  # nothing reads it
+                continue
             packed = np.ascontiguousarray(value)
             self.region(array.memory, packed.nbytes).bytes[:] = packed.reshape(-1).view(np.uint8)
         for array in assembly.outputs:
@@ -144,7 +146,7 @@ def guarded(note: Callable[[str], None], high: bool = True) -> Iterator[None]:
             if source is not None:
                 self.inputs[source][...] = value
                 results[number] = self.inputs[source]
-            elif number in again:
+            elif number in again and self.last[number] is not None:
                 self.last[number][...] = value
                 results[number] = self.last[number]
             else:
