@@ -99,6 +99,7 @@ class Executable:
         target = host_target()
         #: What is compiled, for people.
         self.title = ""
+        self.traced = graph
         self.graph = graph if optimized else optimize(graph)
         self.writable = dict(writable)
         assembly = Assembly(self.graph, target, writable)
@@ -121,6 +122,8 @@ class Executable:
                 else [*(o for o in step.operands if isinstance(o, Array)), *step.results]
             )
             uses.append([a.memory for a in arrays])
+        #: Step by step, the memories that it touches.
+        self.uses = uses
         self.arena_bytes = plan_arena(uses)
         self._arena_block = np.empty(self.arena_bytes + 4096, np.uint8)
         start = -self._arena_block.ctypes.data % 4096

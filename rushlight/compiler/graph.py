@@ -129,6 +129,16 @@ class Graph:
             values.update(zip(old.outputs, new.outputs, strict=True))
         return Graph([values[v] for v in self.inputs], equations, [values[v] for v in self.outputs])
 
+    def svg(self) -> str:
+        """The graph as a picture: SVG text, light or dark as its reader prefers."""
+        from rushlight.compiler.picture import svg
+
+        return svg(self)
+
+    def _repr_svg_(self) -> str:
+        """What a notebook shows."""
+        return self.svg()
+
 
 def evaluate(graph: Graph, arrays: Iterable[Any]) -> list[Any]:
     """Runs a graph by the primitives' references, one after the other; values are freed after their last use."""

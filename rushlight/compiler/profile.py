@@ -143,9 +143,26 @@ def _cut(text: str, width: int) -> str:
 _shown: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
+class watching:
+    """`with watching() as runs:` gathers (program, figures) of each run in this block, and nothing is printed."""
+
+    runs: list[tuple[Executable, list[Figures]]] | None = None  # of the innermost block
+
+    def __enter__(self) -> list[tuple[Executable, list[Figures]]]:
+        self._before = watching.runs, verbosity.level
+        watching.runs, verbosity.level = [], 2
+        return watching.runs
+
+    def __exit__(self, *_: object) -> None:
+        watching.runs, verbosity.level = self._before
+
+
 def run_told(executable: Executable) -> None:
     """Runs with the clock on and prints the table to stderr; from level 3 on also the code, once for a program."""
     figures = run_timed(executable)
+    if watching.runs is not None:
+        watching.runs.append((executable, figures))
+        return
     lines = [table(figures, machine(), executable.title)]
     if verbosity.level > 2 and executable not in _shown:
         _shown.add(executable)
