@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rushlight.autograd import engine, hooks, modes
+from rushlight.backends.settings import settings
 from rushlight.core import dtypes
 from rushlight.ops import conversion, families, indexing, names
 from rushlight.ops import random as random_ops
@@ -114,8 +115,17 @@ def _tie_exchange() -> None:
             setattr(Tensor, name, method)
 
 
+def _step(optimizer: Any) -> bool:
+    """An optimizer's whole step; what does it is loaded at the first one."""
+    from rushlight.capture import stepping
+
+    settings.stepper = stepping.step  # type: ignore[method-assign]
+    return stepping.step(optimizer)
+
+
 def tie(namespace: dict[str, Any]) -> None:
     """Fills the package's namespace."""
+    settings.stepper = _step  # type: ignore[method-assign]
     for name, family in names.METHODS.items():
         setattr(Tensor, name, _Late(name, family))
     for call in FUNCTIONS.values():

@@ -13,40 +13,81 @@ from typing import Any
 import numpy as np
 
 from rushlight.compiler.objects import Library, load
+from rushlight.compiler.pool import Pool
 
 #: Words of a plan: the driver's function, the pool's words, the program, the arena.
-RUN, CONTEXT, PROGRAM, ARENA, WORDS = 0, 1, 2, 3, 4
-#: Slots before those of the arrays: the arena.
-FIRST = 1
-#: The most arrays that one call takes.
+_RUN, _CONTEXT, _PROGRAM, _ARENA = range(4)
+#: Slots before those of the arrays: the arena's address.
+ARENA_SLOT, FIRST = 0, 1
+#: Bytes of an array object before NumPy's pointer to the elements.
+_BEFORE_DATA = object.__basicsize__
+#: The most arrays that one call takes one by one.
 MOST = 24
+
+
+class Plan:
+    """What a native function finds behind the address that it is given first."""
+
+    def __init__(self, program: int) -> None:
+        self._words = np.zeros(4, np.int64)
+        self._words[_PROGRAM] = program
+        self.address: int = self._words.ctypes.data
+        self.context = self.arena = 0
+
+    def settle(self, running: Pool, arena: int) -> None:
+        """For this pool (another one in a forked process) and an arena at this address."""
+        self._words[_RUN] = running.address
+        self._words[_CONTEXT] = self.context = running.context
+        self._words[_ARENA] = self.arena = arena
+
+
+def _head(name: str, parameters: str, slots: str) -> list[str]:
+    lines = [f"define i64 @{name}(ptr %plan{parameters}) {{", "entry:", *([slots] if slots else [])]
+    lines.append("  %run = load ptr, ptr %plan")
+    for number, word in ((_CONTEXT, "context"), (_PROGRAM, "program"), (_ARENA, "arena")):
+        lines.append(f"  %{word}p = getelementptr i64, ptr %plan, i64 {number}")
+        lines.append(f"  %{word} = load ptr, ptr %{word}p")
+    return [*lines, "  store ptr %arena, ptr %slots"]
+
+
+_TAIL = [
+    "  %result = call i64 %run(ptr %context, ptr %program, ptr %slots, ptr null)",
+    "  ret i64 %result",
+    "}",
+]
 
 
 def _text(count: int) -> str:
     parameters = "".join(f", ptr %o{i}" for i in range(count))
-    head = object.__basicsize__  # what comes before NumPy's pointer to the elements
-    lines = [
-        f"define i64 @enter(ptr %plan{parameters}) {{",
-        f"  %slots = alloca [{FIRST + count} x ptr]",
-        "  %run = load ptr, ptr %plan",
-    ]
-    for number, name in ((CONTEXT, "context"), (PROGRAM, "program"), (ARENA, "arena")):
-        lines.append(f"  %{name}p = getelementptr i64, ptr %plan, i64 {number}")
-        lines.append(f"  %{name} = load ptr, ptr %{name}p")
-    lines.append("  store ptr %arena, ptr %slots")
+    lines = _head("enter", parameters, f"  %slots = alloca [{FIRST + count} x ptr]")
     for i in range(count):
         lines += [
-            f"  %p{i} = getelementptr i8, ptr %o{i}, i64 {head}",
+            f"  %p{i} = getelementptr i8, ptr %o{i}, i64 {_BEFORE_DATA}",
             f"  %a{i} = load ptr, ptr %p{i}",
             f"  %s{i} = getelementptr ptr, ptr %slots, i64 {FIRST + i}",
             f"  store ptr %a{i}, ptr %s{i}",
         ]
+    return "\n".join([*lines, *_TAIL])
+
+
+def _text_of_many() -> str:
+    lines = _head("enter_many", ", ptr %objects, i64 %count, ptr %slots", "")
     lines += [
-        "  %result = call i64 %run(ptr %context, ptr %program, ptr %slots, ptr null)",
-        "  ret i64 %result",
-        "}",
+        "  br label %loop",
+        "loop:",
+        "  %i = phi i64 [0, %entry], [%next, %loop]",
+        "  %op = getelementptr ptr, ptr %objects, i64 %i",
+        "  %o = load ptr, ptr %op",
+        f"  %p = getelementptr i8, ptr %o, i64 {_BEFORE_DATA}",
+        "  %a = load ptr, ptr %p",
+        "  %next = add i64 %i, 1",
+        "  %s = getelementptr ptr, ptr %slots, i64 %next",
+        "  store ptr %a, ptr %s",
+        "  %more = icmp slt i64 %next, %count",
+        "  br i1 %more, label %loop, label %done",
+        "done:",
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_TAIL])
 
 
 class _Entries:
@@ -60,7 +101,7 @@ class _Entries:
         """The function for `count` arrays; `brief` calls keep the interpreter's lock."""
         library = load(_text(count))
         self._libraries.append(library)
-        kind = ctypes.PYFUNCTYPE if brief else ctypes.CFUNCTYPE
+        kind: Any = ctypes.PYFUNCTYPE if brief else ctypes.CFUNCTYPE
         made = kind(ctypes.c_int64, ctypes.c_void_p, *[ctypes.py_object] * count)
         found = self.known[count, brief] = made(library.address("enter"))
         return found
@@ -75,6 +116,20 @@ def entry(count: int, brief: bool) -> Any:
 
 
 @functools.cache
+def entry_of_many() -> Any:
+    """`enter_many(address of a plan, objects, count, slots)`: as `entry`, for any number of arrays.
+
+    `objects` is the address of the array objects' addresses, `slots` of room for one word more.
+    """
+    library = load(_text_of_many())
+    made = ctypes.CFUNCTYPE(
+        ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
+    )(library.address("enter_many"))
+    made.library = library  # type: ignore[attr-defined] # the code lives as long as the function
+    return made
+
+
+@functools.cache
 def is_possible() -> bool:
     """Whether the address of an array's elements lies where it is looked for: so in CPython."""
     import platform
@@ -83,7 +138,6 @@ def is_possible() -> bool:
         return False
     probes: list[Any] = [np.zeros(3), np.zeros((4, 5), np.float32)[1:, ::2], np.zeros(())]
     return all(
-        ctypes.c_void_p.from_address(id(p) + object.__basicsize__).value
-        == p.__array_interface__["data"][0]
+        ctypes.c_void_p.from_address(id(p) + _BEFORE_DATA).value == p.__array_interface__["data"][0]
         for p in probes
     )

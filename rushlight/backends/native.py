@@ -189,8 +189,9 @@ def _make(
     operands: list[Any],
 ) -> _Call | None:
     """The call as a kernel; None where there is none, or none that pays."""
+    from rushlight.backends.calls import Unsuitable
     from rushlight.backends.cost import numpy_ns
-    from rushlight.backends.kernel import Kernel, Unsuitable
+    from rushlight.backends.kernel import Kernel
     from rushlight.backends.tracing import Traced
     from rushlight.compiler.passes import optimize
 

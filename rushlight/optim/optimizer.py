@@ -20,6 +20,7 @@ import numpy as np
 
 from rushlight.autograd.handles import RemovableHandle
 from rushlight.autograd.modes import state as modes
+from rushlight.backends.settings import settings
 from rushlight.ops.complex_numbers import view_as_real
 from rushlight.primitives.interpreter import slot
 from rushlight.primitives.structural import full
@@ -218,8 +219,9 @@ class Optimizer:
                 modes.grad_enabled = True
                 loss = closure()
             modes.grad_enabled = bool(self.defaults.get("differentiable"))
-            for group in self.param_groups:
-                self._step_group(group)
+            if slot.recorder is not None or not settings.step_natively(self):
+                for group in self.param_groups:
+                    self._step_group(group)
         finally:
             modes.grad_enabled = before
         return loss
