@@ -11,6 +11,7 @@ import numpy as np
 from rushlight.backends import entry
 from rushlight.backends.arena import arena
 from rushlight.backends.calls import Calls, Unsuitable
+from rushlight.backends.heap import keep_freed_memory
 from rushlight.compiler.graph import Graph
 from rushlight.compiler.pool import pool
 from rushlight.compiler.program import Program
@@ -36,6 +37,7 @@ class Kernel:
             raise Unsuitable("the addresses of arrays are not where they are looked for")
         if len(graph.inputs) + len(graph.outputs) >= entry.MOST:
             raise Unsuitable("it takes too many arrays")
+        keep_freed_memory()
         calls = Calls(graph, (), strides)
         self._faults = calls.faults
         self._results = calls.results
