@@ -38,19 +38,24 @@ NUMPY: Any = object()
 
 
 class _Call:
-    """A signature that is native: its kernel, and how the result is put together."""
+    """A signature that is native: its kernel, and how the result is put together.
+
+    `structure` has a number for each item of the result: of a result of the kernel, counted from the end of the
+    operands, or of an operand; None for None. It is None where the result is the kernel's only one.
+    """
 
     __slots__ = ("kernel", "structure")
 
     def __init__(self, kernel: Any, structure: tuple[int | None, ...] | None) -> None:
         self.kernel, self.structure = kernel, structure
 
-    def __call__(self, operands: Sequence[Any]) -> Any:
+    def __call__(self, operands: list[Any]) -> Any:
         results = self.kernel(operands)
         structure = self.structure
         if structure is None:
             return results[0]
-        return tuple([None if n is None else results[n] for n in structure])
+        everything = operands + results
+        return tuple([None if n is None else everything[n] for n in structure])
 
 
 class _Calls:
@@ -129,7 +134,11 @@ def _describe(value: Any, key: list[Any], operands: list[Any]) -> bool:
         operands.append(value)
         key += (value.shape, value.dtype, value.strides)
         return True
-    if kind in (list, tuple):
+    if kind is tuple or kind is list:
+        if kind is tuple and ndarray not in map(type, value):
+            # Its hash and equality do the rest; but (1, 1) and (1.0, 1.0) are equal.
+            key += (value, type(value[0]) if value else None)
+            return True
         key += (kind, len(value))
         for item in value:
             if not _describe(item, key, operands):
@@ -193,6 +202,7 @@ def _make(
     from rushlight.backends.cost import numpy_ns
     from rushlight.backends.kernel import Kernel
     from rushlight.backends.tracing import Traced
+    from rushlight.compiler.graph import Graph
     from rushlight.compiler.passes import optimize
 
     try:
@@ -210,8 +220,14 @@ def _make(
                 return None
             strides[i] = tuple(s // array.itemsize for s in array.strides)
     graph = optimize(traced.graph)
-    if len(graph.outputs) != len(set(graph.outputs)) or set(graph.outputs) & set(graph.inputs):
+    # A result may be an operand itself, or the same as another result.
+    number: dict[Any, int] = {v: i for i, v in enumerate(graph.inputs[: len(operands)])}
+    computed = [v for v in dict.fromkeys(graph.outputs) if v not in number]
+    if not computed or any(v in graph.inputs for v in computed):
         return None
+    number.update((v, len(operands) + n) for n, v in enumerate(computed))
+    numbers = [number[v] for v in graph.outputs]
+    graph = Graph(graph.inputs, graph.equations, computed)
     try:
         kernel = Kernel(graph, strides, traced.constants)
     except Unsuitable:
@@ -219,4 +235,7 @@ def _make(
     except ImportError:  # llvmlite is not installed
         settings.native = False
         return None
-    return _Call(kernel, traced.structure)
+    structure = traced.structure
+    if structure is None:
+        return _Call(kernel, None)
+    return _Call(kernel, tuple(None if n is None else numbers[n] for n in structure))

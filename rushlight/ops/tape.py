@@ -117,15 +117,30 @@ def fit_tensor(grad: Any, shape: tuple[int, ...], dtype: Any) -> Tensor:
     return grad  # type: ignore[no-any-return]
 
 
-def fitted_gradients(function: Any, wanted: tuple[Any, ...], *given: Any) -> tuple[Any, ...]:
-    """A formula's gradients as the inputs need them: `wanted` has the (shape, dtype) of each, or None."""
-    found = function(*given)
-    if len(wanted) == 1:
-        found = (found,)
-    return tuple(
-        None if grad is None or want is None else fit(grad, *want)
-        for grad, want in zip(found, wanted, strict=True)
-    )
+def _some_large(arguments: list[list[Any]]) -> bool:
+    """Whether a native kernel may be worth asking for."""
+    for given in arguments:
+        for value in given:
+            if value.__class__ is ndarray and value.size >= SMALL:
+                return True
+    return False
+
+
+def fitted_gradients(recipe: Recipe, wanted: tuple[Any, ...], *arguments: Any) -> list[Any]:
+    """The gradients of a node's inputs as they need them: `wanted` has the (shape, dtype) of each, or None.
+
+    `arguments` are those of the recipe's formulas, one after the other.
+    """
+    results: list[Any] = [None] * len(wanted)
+    start = 0
+    for _, function, targets, reads in recipe.calls:
+        found = function(*arguments[start : start + len(reads)])
+        start += len(reads)
+        for target, grad in zip(targets, (found,) if len(targets) == 1 else found, strict=True):
+            want = wanted[recipe.positions[target]]
+            if grad is not None and want is not None:
+                results[recipe.positions[target]] = fit(grad, *want)
+    return results
 
 
 _NOTHING: dict[str, Any] = {}
@@ -134,9 +149,10 @@ _NOTHING: dict[str, Any] = {}
 class Recipe:
     """What an op keeps when certain of its inputs want gradients, and where its formulas find what they read."""
 
-    __slots__ = ("after", "before", "calls", "keeps", "size")
+    __slots__ = ("after", "before", "calls", "keeps", "positions", "size")
 
     def __init__(self, this: Op, mask: int) -> None:
+        self.positions = this.positions
         wanted: list[Formula] = []
         for bit, (i, _) in enumerate(this.tensors):
             if mask >> bit & 1:
@@ -221,28 +237,25 @@ class OpNode(Node):
             grads = self._materialized(grads, create_graph)
         fitted = fit_tensor if create_graph else fit
         positions = self.op.positions
-        for _, function, targets, reads in self.recipe.calls:
-            given = [
+        calls = self.recipe.calls
+        arguments = [
+            [
                 grads[0] if kind == 0 else self._read(kind, at, what, grads, create_graph)
                 for kind, at, what in reads
             ]
+            for _, _, _, reads in calls
+        ]
+        if not create_graph and self.starts is None and _some_large(arguments):
+            found = self._native(arguments)
+            if found is not NUMPY:
+                return found  # type: ignore[no-any-return]
+        for (_, function, targets, _), given in zip(calls, arguments):
             if create_graph:
                 found = function(*given)
             else:
                 before, state.bare = state.bare, True
                 try:
-                    found = NUMPY
-                    if self.starts is None:
-                        for value in given:
-                            if value.__class__ is ndarray and value.size >= SMALL:
-                                found = self._native(function, targets, given)
-                                break
-                    if found is NUMPY:
-                        found = function(*given)
-                    else:
-                        for target, grad in zip(targets, found, strict=True):
-                            results[positions[target]] = grad
-                        continue
+                    found = function(*given)
                 finally:
                     state.bare = before
             if len(targets) == 1:
@@ -265,14 +278,17 @@ class OpNode(Node):
                     results[start] = fitted(grad, *edge[0].outputs[edge[1]])
         return results
 
-    def _native(self, function: Any, targets: tuple[int, ...], given: list[Any]) -> Any:
-        """The gradients of `targets` by a native kernel, fitted; or NUMPY."""
-        edges, positions = self.edges, self.op.positions
-        wanted = []
-        for target in targets:
-            edge = edges[positions[target]]
-            wanted.append(None if edge is None else edge[0].outputs[edge[1]])
-        return run(fitted_gradients, [function, tuple(wanted), *given], _NOTHING)
+    def _native(self, arguments: list[list[Any]]) -> Any:
+        """All gradients of the node by one native kernel; or NUMPY."""
+        wanted = tuple([None if e is None else e[0].outputs[e[1]] for e in self.edges])
+        given = [self.recipe, wanted]
+        for some in arguments:
+            given += some
+        before, state.bare = state.bare, True
+        try:
+            return run(fitted_gradients, given, _NOTHING)
+        finally:
+            state.bare = before
 
     def _materialized(self, grads: list[Any], create_graph: bool) -> list[Any]:
         """Zeros for outputs that no gradient reached."""
