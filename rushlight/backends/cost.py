@@ -10,8 +10,12 @@ from rushlight.compiler.graph import Equation, Graph, Var
 from rushlight.compiler.views import VIEWS
 from rushlight.core.shapes import size_of
 
-#: A call of a NumPy function, in nanoseconds.
+#: Nanoseconds of a call whatever its arrays' sizes: of one NumPy function, and of references that are more than that.
 CALL_NS = 1000.0
+CALLS_NS = {
+    "contract": 6000.0, "convolve": 25_000.0, "convolve_input": 25_000.0, "convolve_weight": 25_000.0,
+    "softmax": 5000.0, "log_softmax": 5000.0, "gather": 4000.0, "scatter_add": 4000.0,
+}  # fmt: skip
 #: Nanoseconds for an element of the result or of the largest operand, whichever are more.
 ELEMENT_NS = 0.5
 SLOW_NS = {
@@ -35,11 +39,12 @@ def _equation_ns(equation: Equation) -> float:
         return 0.0
     operands = [o for o in equation.operands if isinstance(o, Var)]
     result = equation.outputs[0]
+    call = CALLS_NS.get(name, 10_000.0 if "windows" in name else CALL_NS)
     if name in PRODUCTS:
-        return CALL_NS + 2 * _multiplications(equation) / PRODUCTS[name]
+        return call + 2 * _multiplications(equation) / PRODUCTS[name]
     elements = max([result.size, *(o.size for o in operands)])
     rate = SLOW_NS.get(name, 5.0 if "windows" in name else ELEMENT_NS)
-    return CALL_NS + elements * rate
+    return call + elements * rate
 
 
 def _multiplications(equation: Equation) -> float:

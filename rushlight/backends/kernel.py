@@ -18,6 +18,12 @@ from rushlight.compiler.program import Program
 
 #: A program that is estimated to take less keeps the interpreter's lock: giving it away could cost more.
 BRIEF_NS = 20_000.0
+#: Between eager calls the pool's threads fall asleep: less work than this is done before they are awake.
+SHARED_NS = 50_000.0
+
+
+class Fault(Exception):
+    """A kernel has found values that it must not be given, such as an index out of range."""
 
 
 class Kernel:
@@ -39,13 +45,16 @@ class Kernel:
             raise Unsuitable("it takes too many arrays")
         keep_freed_memory()
         calls = Calls(graph, (), strides)
-        self._faults = calls.faults
         self._results = calls.results
         self._constants = tuple(constants)
         self._status = np.zeros(2, np.int64)
         places = range(entry.FIRST, entry.FIRST + calls.count + 1)
         self._program = Program(
-            calls.library, calls.placed(places, entry.ARENA_SLOT), 0, self._status.ctypes.data
+            calls.library,
+            calls.placed(places, entry.ARENA_SLOT),
+            0,
+            self._status.ctypes.data,
+            SHARED_NS,
         )
         self._arena_bytes = calls.arena_bytes
         self._enter = entry.entry(calls.count + 1, calls.nanoseconds < BRIEF_NS)
@@ -57,7 +66,7 @@ class Kernel:
         self._lock = threading.Lock()
 
     def __call__(self, arrays: Sequence[Any]) -> list[Any]:
-        """The results, in new memory."""
+        """The results, in new memory. Raises Fault."""
         results = [np.empty(shape, dtype) for shape, dtype in self._results]
         running, base = pool(), arena.reserve(self._arena_bytes)
         plan = self._plan
@@ -65,11 +74,6 @@ class Kernel:
             if running.context != plan.context or base != plan.arena:
                 plan.settle(running, base)
             if self._enter(plan.address, *arrays, *self._constants, *results, self._status):
-                self._raise()
+                self._status[:] = 0
+                raise Fault
         return results
-
-    def _raise(self) -> None:
-        code, value = (int(n) for n in self._status)
-        self._status[:] = 0
-        kind, message = self._faults[code]
-        raise kind(message.format(value=value))

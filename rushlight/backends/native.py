@@ -44,13 +44,16 @@ class _Call:
     operands, or of an operand; None for None. It is None where the result is the kernel's only one.
     """
 
-    __slots__ = ("kernel", "structure")
+    __slots__ = ("fault", "kernel", "structure")
 
-    def __init__(self, kernel: Any, structure: tuple[int | None, ...] | None) -> None:
-        self.kernel, self.structure = kernel, structure
+    def __init__(self, kernel: Any, structure: tuple[int | None, ...] | None, fault: Any) -> None:
+        self.kernel, self.structure, self.fault = kernel, structure, fault
 
     def __call__(self, operands: list[Any]) -> Any:
-        results = self.kernel(operands)
+        try:
+            results = self.kernel(operands)
+        except self.fault:
+            return NUMPY  # which raises what the user should read
         structure = self.structure
         if structure is None:
             return results[0]
@@ -200,7 +203,7 @@ def _make(
     """The call as a kernel; None where there is none, or none that pays."""
     from rushlight.backends.calls import Unsuitable
     from rushlight.backends.cost import numpy_ns
-    from rushlight.backends.kernel import Kernel
+    from rushlight.backends.kernel import Fault, Kernel
     from rushlight.backends.tracing import Traced
     from rushlight.compiler.graph import Graph
     from rushlight.compiler.passes import optimize
@@ -237,5 +240,5 @@ def _make(
         return None
     structure = traced.structure
     if structure is None:
-        return _Call(kernel, None)
-    return _Call(kernel, tuple(None if n is None else numbers[n] for n in structure))
+        return _Call(kernel, None, Fault)
+    return _Call(kernel, tuple(None if n is None else numbers[n] for n in structure), Fault)

@@ -19,6 +19,7 @@ import numpy as np
 from rushlight.backends.arena import arena
 from rushlight.backends.calls import Calls, Unsuitable
 from rushlight.backends.entry import ARENA_SLOT, FIRST, Plan, entry_of_many, is_possible
+from rushlight.backends.kernel import SHARED_NS
 from rushlight.capture.numbers import Number
 from rushlight.capture.recorder import Recorder
 from rushlight.compiler.passes import optimize
@@ -254,7 +255,7 @@ class Stepper:
         self._objects = objects
         self._addresses = np.array([id(o) for o in objects], np.int64)
         self._slots = np.zeros(FIRST + len(objects), np.int64)
-        self._program = Program(_Libraries(libraries), calls, 0, self._slots.ctypes.data)
+        self._program = Program(_Libraries(libraries), calls, 0, self._slots.ctypes.data, SHARED_NS)
         self._plan = Plan(self._program.address)
         self._arguments = (
             self._plan.address,

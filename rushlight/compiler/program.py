@@ -29,6 +29,7 @@ class Program:
         calls: Sequence[tuple[str, Sequence[tuple[Any, ...]], int, float, bool]],
         arena: int,
         status: int,
+        shared_ns: float = SHARED_NS,
     ) -> None:
         self._library = library
         total = sum(len(places) for _, places, *_ in calls)
@@ -39,7 +40,7 @@ class Program:
         at = 0
         for row, (name, places, items, work, checks) in zip(self._table, calls):
             total_ns = items * work
-            serial = items < 2 or total_ns < SHARED_NS
+            serial = items < 2 or total_ns < shared_ns
             chunk = max(1, -(-items // MOST_CHUNKS), int(CHUNK_NS / max(work, 0.01)))
             chunk = min(chunk, max(1, -(-items // 2)))
             flags = driver.SERIAL * serial + driver.CHECKS * checks
