@@ -33,6 +33,7 @@ _ROOMS = frozenset(
 _LATE = {
     "compile": "capture.api",
     "debug": "core.flags",
+    "explain": "report.explain",
     "set_num_threads": "capture.threads",
     "get_num_threads": "capture.threads",
     "set_flush_denormal": "capture.threads",

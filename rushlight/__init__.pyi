@@ -60,6 +60,7 @@ from rushlight.tensor.exchange import tensor as tensor
 from rushlight.tensor.exchange import to_dlpack as to_dlpack
 from rushlight.capture.api import compile as compile
 from rushlight.core.flags import debug as debug
+from rushlight.report.explain import explain as explain
 from rushlight.capture.threads import get_num_threads as get_num_threads
 from rushlight.capture.threads import set_flush_denormal as set_flush_denormal
 from rushlight.capture.threads import set_num_threads as set_num_threads

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CHARACTER, LINE, INSIDE = 6.65, 16.0, 9.0
 MOST_CHARACTERS, MOST_LINES = 46, 9
 #: Rows that a drawn line may go down; what comes from further above is named instead.
-NEAR = 5
+NEAR = 3
 MARGIN = 16.0
 #: A picture is folded into columns of about this width, none shorter than this.
 COLUMN_WIDTH, SHORTEST = 380.0, 1100.0

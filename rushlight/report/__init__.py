@@ -1,0 +1,1 @@
+"""What a compiled call does, for people: figures as objects, and one page of HTML."""
