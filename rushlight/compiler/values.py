@@ -120,4 +120,4 @@ for _name, _function in {
     "neg": elementwise.neg, "invert": elementwise.bit_not, "abs": elementwise.absolute,
 }.items():  # fmt: skip
     setattr(Abstract, f"__{_name}__", lambda self, call=_function: call(self))
-Abstract.__hash__ = object.__hash__  # type: ignore[method-assign,assignment]
+Abstract.__hash__ = object.__hash__  # type: ignore[method-assign]
