@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from ctypes import addressof, c_char
@@ -20,16 +21,36 @@ from rushlight.compiler.objects import load
 from rushlight.compiler.passes import optimize
 from rushlight.compiler.processor import host_target
 from rushlight.compiler.profile import run_told
-from rushlight.compiler.program import Program
+from rushlight.compiler.program import SHARED_NS, Program
+from rushlight.compiler.sharing import stays_on_one_core, work_of
 from rushlight.core.flags import verbosity
 from rushlight.loops.arrays import Array
 from rushlight.loops.kernel import Kernel
 
 #: Results up to this size have a second memory kept for them.
 SPARE_BYTES = 1 << 16
+#: Results from this size on begin at a cache line: vectors then do not lie across two.
+ALIGNED_BYTES = 1 << 12
 _probe = [object()]
 #: References that `getrefcount(list[i])` counts to an object that only the list holds.
 ALONE = getrefcount(_probe[0])
+
+
+class _Block(np.ndarray[Any, Any]):
+    """Bytes that an aligned array lies in.
+
+    Arrays that look into an array refer to the first of its bases that is of another class: here to the array itself,
+    so that references to it tell whether anybody looks into it.
+    """
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> Any:
+    """A new array, whose elements begin at a cache line if it is large enough for that to count."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size < ALIGNED_BYTES:
+        return np.empty(shape, dtype)
+    block = _Block(size + 64, np.uint8)
+    return np.ndarray(shape, dtype, block, -address_of(block) % 64)
 
 
 def address_of(array: Any) -> int:
@@ -147,14 +168,18 @@ class Executable:
         if not self.kernel_count:
             return
         self.library = load(self.text)
-        base = self._arena.ctypes.data
+        base, status = self._arena.ctypes.data, self._status.ctypes.data
+        kernels = [step for step in self.assembly.steps if isinstance(step, Kernel)]
+        memories = [array.memory for kernel in kernels for array in kernel.arrays]
+        alone = stays_on_one_core(kernels, memories, self.assembly.target)
         for segment in self.segments:
             if isinstance(segment, Segment):
                 calls = [
-                    (k.name, [_place(a) for a in k.arrays], k.items, k.work, k.checks)
+                    (k.name, [_place(a) for a in k.arrays], k.items, work_of(k), k.checks)
                     for k in segment.kernels
                 ]
-                segment.program = Program(self.library, calls, base, self._status.ctypes.data)
+                least = math.inf if alone else SHARED_NS
+                segment.program = Program(self.library, calls, base, status, least)
 
     # -- running --------------------------------------------------------------------------------------------
 
@@ -242,7 +267,7 @@ class Executable:
         before, address = self.last[number], int(self._addresses[slot])
         spare = self._spare.get(number)
         if spare is None or getrefcount(spare[0]) > ALONE:
-            array = np.empty(shape, dtype)
+            array = aligned(shape, dtype)
             spare = [array, address_of(array)]
         self.last[number], self._addresses[slot] = spare
         if before is not None and before.nbytes <= SPARE_BYTES:

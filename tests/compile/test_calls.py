@@ -118,13 +118,15 @@ def test_a_change_between_calls_counts(change: Callable[[Run], None]) -> None:
                 change(run)
 
 
-def test_results_that_are_kept_are_not_written_again() -> None:
+@pytest.mark.parametrize("rows", [1, 300])  # results of some hundred bytes, and of some ten thousand
+def test_results_that_are_kept_are_not_written_again(rows: int) -> None:
+    x = X.repeat(rows, 1)
     double = rushlight.compile(lambda x: x * 2)
-    kept = [double(X + i) for i in range(5)]
-    views = [double(X + i)[0] for i in range(5)]
-    arrays = [double(X + i).numpy() for i in range(5)]
+    kept = [double(x + i) for i in range(5)]
+    views = [double(x + i)[0] for i in range(5)]
+    arrays = [double(x + i).numpy() for i in range(5)]
     for i in range(5):
-        expected = (X + i).numpy() * 2
+        expected = (x + i).numpy() * 2
         assert np.array_equal(kept[i].numpy(), expected)
         assert np.array_equal(views[i].numpy(), expected[0])
         assert np.array_equal(arrays[i], expected)
