@@ -350,8 +350,10 @@ class Assembly:
                     sinks = (kind(group, outputs, looks),)
                     self._flush()
             else:
-                for v in results:
-                    self.arrays[v] = self._allocate(v, group)
+                reused = dict(head.primitive.reuses)
+                for n, v in enumerate(results):
+                    free = n in reused and self._is_left(head, reused[n], v, group)
+                    self.arrays[v] = operands[reused[n]] if free else self._allocate(v, group)
                 sinks = tuple(Sink(self.arrays[v]) for v in results)
             lowering = head.primitive.lowering
             assert lowering is not None  # noqa: S101 - the group is heavy
@@ -372,6 +374,22 @@ class Assembly:
             leaves = self.leaves(group, rest, group.shape)
             outputs = {v: self.arrays[v] for v in group.outputs if v is not results[0]}
             self._loop("after_" + head.primitive.name, group.shape, rest, leaves, outputs, None)
+
+    def _is_left(self, head: Equation, number: int, result: Var, group: Group) -> bool:
+        """Whether a result may lie where an operand lies: nobody needs that after this equation."""
+        var = head.operands[number]
+        root = self.grouping.root(var)
+        read = [self.grouping.root(o) for o in head.operands if isinstance(o, Var)]
+        return (
+            var.aval == result.aval
+            and var.size == root.size
+            and root in self.grouping.group_of
+            and read.count(root) == 1
+            and not {root, result} & (self.claimed.keys() | self._destinations.keys())
+            and root not in map(self.grouping.root, self.graph.outputs)
+            and self.grouping.last_reader.get(root, -1) <= group.number
+            and self.array(var).memory is self.array(root).memory
+        )
 
     def _emit_concatenation(self, group: Group) -> None:
         head = group.equations[0]

@@ -100,6 +100,10 @@ class Grouping:
         self.virtual: dict[Var, Equation] = {}
         self._readers: dict[Var, list[Group]] = {}
         self._waiting: dict[Var, Equation] = {}  # by result: elementwise equations without a place
+        self._spread = {  # values that larger loops read: they never join these
+            o for e in graph.equations for o in e.operands
+            if isinstance(o, Var) and lowered(e) == "element" and o.shape != e.outputs[0].shape
+        }  # fmt: skip
         for equation in graph.equations:
             self._place(equation)
         while self._waiting:
@@ -207,9 +211,10 @@ class Grouping:
         makers = self._makers([*along, equation], shape)
         group = self._first_that_fits(makers, [*along, equation])
         if group is None and not makers:
-            self._waiting[equation.outputs[0]] = equation
-            if equation.outputs[0].size == 1:  # others may wait for it themselves
-                self._settle(equation.outputs[0])
+            result = equation.outputs[0]
+            self._waiting[result] = equation
+            if result.size == 1 or result in self._spread:  # others may wait for it themselves
+                self._settle(result)
             return
         if group is None:
             group = self._begin("loop", shape)

@@ -89,6 +89,7 @@ class Primitive:
         "outputs",
         "params",
         "reference",
+        "reuses",
         "rule",
         "run",
     )
@@ -105,6 +106,9 @@ class Primitive:
         self.reference: Callable[..., Any] = _missing
         self.run: Callable[..., Any] = _missing  # the reference, or what a backend put in its place
         self.lowering: Callable[..., Any] | None = None
+        #: Results whose lowering may be given the memory of an operand that nobody needs afterwards, as (result,
+        #: operand): it reads no element of that operand after it has written the same element of the result.
+        self.reuses: tuple[tuple[int, int], ...] = ()
         self._record: Any = None
 
     def __repr__(self) -> str:
@@ -137,15 +141,21 @@ def as_arrays(result: Any) -> Any:
 
 
 def primitive(
-    name: str, *, params: tuple[str, ...] = (), outputs: int = 1, checked: bool = True
+    name: str,
+    *,
+    params: tuple[str, ...] = (),
+    outputs: int = 1,
+    checked: bool = True,
+    reuses: tuple[tuple[int, int], ...] = (),
 ) -> PrimitiveCall:
-    """Declares a primitive and returns the plain function that calls it.
+    """Declares a primitive and returns the plain function that calls it; `reuses` is as in Primitive.
 
     The function carries `primitive` (the declaration) and `define_rule`, `define_reference`, `define_lowering`.
     """
     if name in PRIMITIVES:
         raise ValueError(f"primitive {name!r} is declared twice")
     this = PRIMITIVES[name] = Primitive(name, params, outputs, checked)
+    this.reuses = reuses
 
     if checked:
 

@@ -34,12 +34,12 @@ Array = Any
 Batches = tuple[int, ...] | None
 
 _HOW = ("batches", "reverse")
-lstm = primitive("lstm", params=_HOW, outputs=6)
-lstm_adjoint = primitive("lstm_adjoint", params=_HOW, outputs=3)
+lstm = primitive("lstm", params=_HOW, outputs=6, reuses=((3, 0),))
+lstm_adjoint = primitive("lstm_adjoint", params=_HOW, outputs=3, reuses=((0, 4),))
 gru = primitive("gru", params=_HOW, outputs=4)
 gru_adjoint = primitive("gru_adjoint", params=_HOW, outputs=3)
-elman = primitive("elman", params=(*_HOW, "relu"), outputs=3)
-elman_adjoint = primitive("elman_adjoint", params=(*_HOW, "relu"), outputs=2)
+elman = primitive("elman", params=(*_HOW, "relu"), outputs=3, reuses=((0, 0),))
+elman_adjoint = primitive("elman_adjoint", params=(*_HOW, "relu"), outputs=2, reuses=((0, 3),))
 
 
 # -- shapes ------------------------------------------------------------------------------------------------

@@ -119,9 +119,10 @@ class Walk:
         self.cells(b, vector)
 
     def product(
-        self, b: Kernel, panels: Panels, source: Array, from_: Place, target: Array, to: Place, onto: bool = False
+        self, b: Kernel, panels: Panels, source: Array, from_: Place, target: Array, to: Place,
+        onto: Array | None = None,
     ) -> None:  # fmt: skip
-        """Stores rows of the source times the matrix, or adds them onto what is there."""
+        """Stores rows of the source times the matrix, added to what `onto` has in the same places."""
         axis = target.ndim - 1
 
         def panel(base: Value, column: Value, masks: list[Value | None]) -> None:
@@ -131,18 +132,17 @@ class Walk:
                 row = self.first + m
                 cells = [(r, v) for r in range(height) for v in range(vectors)]
                 places = [to(row + r, column + v * self.lanes) for r, v in cells]
-                start = None
-                if onto:
-                    start = [
-                        target.load(b, place, axis, self.lanes, masks[v])
-                        for place, (_, v) in zip(places, cells, strict=True)
-                    ]
+                if onto is not None and onto.strides[axis] == 1:
+                    for place in places:
+                        b.prefetch(b.pointer(onto), onto.element(b, place), self.kind)
                 a = b.address(b.pointer(source), source.element(b, from_(row, 0)), self.kind)
                 totals = tile(
                     b, self.kind, self.lanes, height, vectors, a, source.strides[-2], base, self.lanes,
-                    [(panels.depth, source.strides[-1], panels.width)], start,
+                    [(panels.depth, source.strides[-1], panels.width)],
                 )  # fmt: skip
                 for total, place, (_, v) in zip(totals, places, cells, strict=True):
+                    if onto is not None:
+                        total = total + onto.load(b, place, axis, self.lanes, masks[v])
                     target.store(b, place, total, axis, masks[v])
 
             low = b.const(0)
@@ -202,13 +202,11 @@ def _(
     size, axis = walk.size, steps.ndim - 1
 
     def step(b: Kernel) -> None:
-        walk.product(b, panels, last_h, _state, gates, walk.place)
+        walk.product(b, panels, last_h, _state, gates, walk.place, steps)
 
         def cell(row: Value, x: Value, w: int, mask: Value | None) -> None:
             places = [walk.place(row, x + k * size) for k in range(4)]
-            i, f, g, o = (
-                gates.load(b, at, axis, w, mask) + steps.load(b, at, axis, w, mask) for at in places
-            )
+            i, f, g, o = (gates.load(b, at, axis, w, mask) for at in places)
             i, g = math.quotients(b, math.logistic_ratio(b, i), math.tanh_ratio(b, g))
             f, o = math.quotients(b, math.logistic_ratio(b, f), math.logistic_ratio(b, o))
             for at, gate in zip(places, (i, f, g, o), strict=True):
@@ -340,7 +338,7 @@ def _(
             to_h.store(b, [row, x], dh * z, 1, mask)
 
         walk.cells(b, cell)
-        walk.product(b, panels, through, walk.place, to_h, _state, onto=True)
+        walk.product(b, panels, through, walk.place, to_h, _state, to_h)
 
     walk.run(lambda b: walk.copy(b, (grad_h, to_h)), step)
     return None
@@ -363,11 +361,11 @@ def _(
     axis = steps.ndim - 1
 
     def step(b: Kernel) -> None:
-        walk.product(b, panels, last_h, _state, output, walk.place)
+        walk.product(b, panels, last_h, _state, output, walk.place, steps)
 
         def cell(row: Value, x: Value, w: int, mask: Value | None) -> None:
             at = walk.place(row, x)
-            z = output.load(b, at, axis, w, mask) + steps.load(b, at, axis, w, mask)
+            z = output.load(b, at, axis, w, mask)
             after = b.maximum(z, 0.0) if relu else math.tanh(b, z)
             hidden.store(b, at, last_h.load(b, [row, x], 1, w, mask), axis, mask)
             last_h.store(b, [row, x], after, 1, mask)

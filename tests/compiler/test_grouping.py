@@ -1,0 +1,53 @@
+"""Which equations become one kernel."""
+
+from __future__ import annotations
+
+import pytest
+
+import rushlight
+from rushlight.compiler.assembly import Assembly, lowered
+from rushlight.compiler.graph import Graph
+from rushlight.compiler.grouping import Grouping
+from rushlight.compiler.passes import optimize
+from rushlight.loops.target import Target
+from rushlight.nn import functional as F
+from rushlight.primitives.lowerings import load_all
+from tests.support.graphs import traced, uncompiled
+
+pytestmark = pytest.mark.usefixtures("uncompiled")
+__all__ = ["uncompiled"]
+
+
+def _groups(graph: Graph) -> list[list[str]]:
+    load_all()
+    return [[e.primitive.name for e in g.equations] for g in Grouping(graph, lowered).groups]
+
+
+def test_a_sum_of_biases_is_made_before_the_product_that_takes_it() -> None:
+    x, w = rushlight.randn(6, 5), rushlight.randn(4, 5)
+    one, other = rushlight.randn(4), rushlight.randn(4)
+    graph = optimize(traced(lambda: F.linear(x, w, one + other).relu()))
+    assert _groups(graph) == [["add"], ["contract", "add", "maximum"]]
+
+
+def _recurrent(kept: bool) -> Assembly:
+    """The assembly of a layer whose inputs' products are returned, or not."""
+    from rushlight.ops.recurrent import lstm_layer
+
+    x, w = rushlight.randn(3, 2, 5), rushlight.randn(16, 5)
+    weight, h, c = rushlight.randn(16, 4), rushlight.randn(2, 4), rushlight.randn(2, 4)
+
+    def run() -> object:
+        steps = F.linear(x, w)
+        output = lstm_layer(steps, weight, h, c, None, False)[0]
+        return (output, steps) if kept else output
+
+    return Assembly(optimize(traced(run)), Target())
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_result_lies_where_an_operand_was_that_nobody_needs(kept: bool) -> None:
+    assembly = _recurrent(kept)
+    (layer,) = [e for e in assembly.graph.equations if e.primitive.name == "lstm"]
+    steps, gates = assembly.array(layer.operands[0]), assembly.array(layer.outputs[3])
+    assert (steps.memory is gates.memory) is not kept
