@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import platform
+from pathlib import Path
 from typing import Any
 
 from rushlight.core.flags import setting
@@ -46,16 +47,38 @@ def description() -> tuple[str, str]:
 def host_target() -> Target:
     """What lowerings are told of the processor."""
     features = set(description()[1].split(","))
+    first, second = cache_sizes()
+    fma, halves = "+fma" in features, "+f16c" in features
+    width, registers = 16, 16
     if setting("RUSHLIGHT_TARGET") == "sse2":
-        return Target(16, 16, fma=False)
-    halves = "+f16c" in features
-    if "+avx512f" in features:
-        return Target(64, 32, half_floats=halves)
-    if "+avx2" in features or "+avx" in features:
-        return Target(32, 16, fma="+fma" in features, half_floats=halves)
-    if platform.machine().lower() in ("aarch64", "arm64"):
-        return Target(16, 32, half_floats=True)
-    return Target(16, 16, fma="+fma" in features)
+        fma = halves = False
+    elif "+avx512f" in features:
+        width, registers, fma = 64, 32, True
+    elif "+avx2" in features or "+avx" in features:
+        width = 32
+    elif platform.machine().lower() in ("aarch64", "arm64"):
+        registers, fma, halves = 32, True, True
+    return Target(
+        width, registers, fma=fma, half_floats=halves, first_cache=first, second_cache=second
+    )
+
+
+def cache_sizes(root: str = "/sys/devices/system/cpu/cpu0/cache") -> tuple[int, int]:
+    """Bytes of a core's first and second cache; common ones where the system does not tell.
+
+    A second cache that several cores share counts as 2 MB at most.
+    """
+    sizes = {1: 32 * 1024, 2: 1024 * 1024}
+    for index in Path(root).glob("index*"):
+        try:
+            level = int((index / "level").read_text())
+            kind = (index / "type").read_text().strip()
+            size = (index / "size").read_text().strip()
+            if level in sizes and kind != "Instruction" and size.endswith("K"):
+                sizes[level] = int(size[:-1]) * 1024
+        except (OSError, ValueError):
+            continue
+    return max(sizes[1], 16 * 1024), min(max(sizes[2], 256 * 1024), 2048 * 1024)
 
 
 def machine() -> Any:

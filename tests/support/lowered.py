@@ -15,10 +15,11 @@ from rushlight.primitives.lowerings import load_all
 class Lowered:
     """The kernels of `primitive(*operands, **params)`, written straight into `result`.
 
-    All arrays are kept, read and written in place; strides must be whole elements and not negative.
+    All arrays are kept, read and written in place; strides must be whole elements and not negative. One run makes all
+    calls `times` times.
     """
 
-    def __init__(self, primitive, operands, result, params, sink=Sink, target=None):
+    def __init__(self, primitive, operands, result, params, sink=Sink, target=None, times=1):
         load_all()
         self.plan = plan = Plan(target or host_target())
         self.kept = [*operands, result]
@@ -41,7 +42,7 @@ class Lowered:
             )
         loops = '!0 = distinct !{!0, !1}\n!1 = !{!"llvm.loop.unroll.disable"}'
         self.text = "\n".join([*sorted(declared), *texts.values(), loops, ""])
-        self.program = Program(load(self.text), calls, base, 0)
+        self.program = Program(load(self.text), calls * times, base, 0)
         self.status = np.zeros(2, np.int64)
         self.slots = np.array([*(x.ctypes.data for x in self.kept), self.status.ctypes.data])
 

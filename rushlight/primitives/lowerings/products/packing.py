@@ -19,6 +19,8 @@ from rushlight.primitives.lowerings.products.tiling import COPY_NS, GATHER_NS, T
 
 #: Terms that are copied for all panels together: so many streams are read at once.
 SLICE = 8
+#: Items of a packing kernel, about.
+MOST_ITEMS = 16
 #: NumPy's names of the kinds that sums are taken in.
 DTYPES = {
     "float": "float32",
@@ -40,47 +42,46 @@ def pack_right(plan: Plan, product: Product, width: int, stem: str = "pack") -> 
     panels = -(-product.columns.size // width)
     packed = plan.scratch(DTYPES[product.kind], (copies, panels, terms, width))
     along = product.columns.right == 1
+    one = COPY_NS if along else TURN_NS if _is_turned(product) else GATHER_NS
     # Columns side by side: an item reads some whole rows, and puts pieces of them into all panels. Else one panel.
     sweep = panels if along and len(product.depth) == 1 else 1
-    slices = -(-terms // SLICE) if sweep > 1 else 1
-    one = COPY_NS if along else TURN_NS if _is_turned(product) else GATHER_NS
+    step = terms
+    if sweep > 1:
+        step = SLICE
+    elif len(product.depth) == 1:  # so that there are about as many items as can be shared
+        lanes = plan.target.lanes(product.kind)
+        wanted = max(1, min(MOST_ITEMS // (copies * panels), terms // 64))
+        step = -(-terms // (wanted * lanes)) * lanes
+    slices = -(-terms // step)
+    items = copies * slices * (panels // sweep)
     b = plan.kernel(
         stem,
-        copies * slices * (panels // sweep),
-        product.columns.size * terms * one / (slices * (panels // sweep)) + 10,
+        items,
+        copies * product.columns.size * terms * one / items + 10,
         nbytes=2 * copies * panels * terms * width * BYTES[product.kind],
     )
 
     def item(number: Value) -> None:
-        *place, part, panel = decompose(
-            b, number, [*(s.size for s in own), slices, panels // sweep]
-        )
+        sizes = [*(s.size for s in own), slices, panels // sweep]
+        *place, part, first = decompose(b, number, sizes)
         source = b.const(0)
         at = b.const(0)
         for span, i in zip(own, place, strict=True):
             source = source + i * span.right
             at = at * span.size + i
-        if sweep == 1:
-            start = (at * panels + panel) * (terms * width)
-            write_panel(
-                b,
-                product,
-                source,
-                panel,
-                width,
-                b.pointer(packed),
-                start,
-                (b.const(0), b.const(terms)),
-            )
-            return
-        low = part * SLICE
-        high = b.intrinsic("smin", low + SLICE, b.const(terms)) if terms % SLICE else low + SLICE
+        low = part * step
+        high = b.const(terms)
+        if slices > 1:
+            high = low + step if terms % step == 0 else b.intrinsic("smin", low + step, high)
 
         def one_panel(panel: Value) -> None:
             start = (at * panels + panel) * (terms * width)
             write_panel(b, product, source, panel, width, b.pointer(packed), start, (low, high))
 
-        b.loop(0, panels, one_panel, label="panel")
+        if sweep > 1:
+            b.loop(0, panels, one_panel, label="panel")
+        else:
+            one_panel(first)
 
     b.over_items(item)
     return packed
@@ -185,12 +186,18 @@ def _across(
     """Terms lie side by side: squares of lanes are turned."""
     base = b.pointer(product.right)
     count, step = product.columns.size, product.columns.right
-    pieces = [(v, min(lanes, width - v)) for v in range(0, width, lanes)]
     kind = product.right.kind
     zero = b.const(0, kind, lanes)
+    low, high = terms
+    rest = product.terms % lanes
+    whole = b.const(product.terms - rest)
+    known = low.number is not None and high.number is not None
+    full = whole if known else b.intrinsic("smin", high, whole)
 
-    def square(term: Value, many: int, mask: Value | None) -> None:
-        for v, valid in pieces:
+    def strip(v: Value, valid: int) -> None:
+        """Columns `v` to `v + valid` of the panel, for all terms."""
+
+        def square(term: Value, many: int, mask: Value | None) -> None:
             rows = []
             for j in range(valid):
                 column = panel * width + (v + j)
@@ -202,22 +209,19 @@ def _across(
             for k in range(many):
                 _store(b, product, turned[k], target, start + (term + k) * width + v, valid)
 
-    low, high = terms
-    rest = product.terms % lanes
-    whole = b.const(product.terms - rest)
-    known = low.number is not None and high.number is not None
-    full = whole if known else b.intrinsic("smin", high, whole)
-    b.loop(low, full, lambda k: square(k, lanes, None), step=lanes, label="terms")
-    if rest:
-        mask = b.lane_mask(b.const(rest), lanes)
+        b.loop(low, full, lambda k: square(k, lanes, None), step=lanes, label="terms")
+        if rest:
+            mask = b.lane_mask(b.const(rest), lanes)
+            if known:
+                square(whole, rest, mask)
+            else:
+                last = b.compare("eq", high, b.const(product.terms))
+                b.when(last, lambda: square(whole, rest, mask))
 
-        def last() -> None:
-            square(whole, rest, mask)
-
-        if known:
-            last()
-        else:
-            b.when(b.compare("eq", high, b.const(product.terms)), last)
+    even = width // lanes * lanes
+    b.loop(0, even, lambda v: strip(v, lanes), step=lanes, label="strip")
+    if even < width:
+        strip(b.const(even), width - even)
 
 
 def _gathered(

@@ -97,7 +97,7 @@ def choose_tiling(product: Product, target: Target) -> Tiling:
     compute = product.copies * cycles * CYCLE_NS
     left = _left_source(product, panels)
     block_ns = tile_ns * (block // rows)
-    right, right_ns = _right_source(product, width, tiles, compute, item)
+    right, right_ns = _right_source(product, width, tiles, compute, target)
     left_ns = 0.0
     if left == SHARED:
         left_ns = _pack_ns(product.left, product.rows.left, product.depth, True) * (
@@ -149,15 +149,21 @@ def _left_source(product: Product, panels: int) -> str:
 
 
 def _right_source(
-    product: Product, width: int, tiles: int, compute: float, item: int
+    product: Product, width: int, tiles: int, compute: float, target: Target
 ) -> tuple[str, float]:
     """Where vectors come from, and what packing them costs."""
     terms = product.terms
-    direct = _is_plain(product) and (product.columns.right == 1 or product.columns.size == 1)
+    item = BYTES[product.kind]
     cost = _pack_ns(product.right, product.columns.right, product.depth, False)
     elements = product.columns.size * terms
-    if direct and (tiles < 8 or elements * item < 64 * 1024 or product.depth[0].right == width):
-        return DIRECT, 0.0
+    if _is_plain(product) and (product.columns.right == 1 or product.columns.size == 1):
+        stride = product.depth[0].right * item
+        reach = stride * terms
+        # A panel's rows must stay in the second cache: all of the operand, as rows share lines and pages. Rows a
+        # power of two apart share places in the cache as well.
+        crowded = stride % 2048 == 0 and reach > target.second_cache // 8
+        if tiles < 8 or (reach <= target.second_cache // 2 and not crowded):
+            return DIRECT, 0.0
     whole = product.copies * elements * cost
     if (
         product.copies >= 16
@@ -165,8 +171,7 @@ def _right_source(
         and compute / product.copies < 20_000.0
     ):
         return LOCAL, whole
-    shared = _distinct(product.batch, False) * elements * cost
-    return SHARED, shared
+    return SHARED, _distinct(product.batch, False) * elements * cost
 
 
 def _pack_ns(array: Array, step: int, depth: tuple[Span, ...], left: bool) -> float:
