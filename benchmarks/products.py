@@ -2,9 +2,9 @@
 
     python benchmarks/products.py [--cases 1024,1000,512:TN,1x4096x4096] [--rounds 3] [--need 0.9]
 
-A case is rows x columns x terms, after an optional batch and `*`, then how the operands lie (T: transposed). Two processes
-stay alive and measure in turn, so that both see the same machine; the median of their rounds counts. The last column
-is the share of what this machine's multiply-adds reach in registers. Exits 1 where a ratio is under --need.
+A case is rows x columns x terms, after an optional batch and `*`, then how the operands lie (T: transposed). Two
+processes stay alive and measure in turn, so that both see the same machine; the median of their rounds counts. The last
+column is the share of what this machine's multiply-adds reach in registers. Exits 1 where a ratio is under --need.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,36 +57,51 @@ def parse(text: str) -> Case:
 
 
 def operands(lib: Any, case: Case) -> tuple[Any, Any]:
-    """The two factors as tensors, transposed views where the case says so."""
+    """The two factors as tensors, as they lie in memory."""
     rng = np.random.default_rng(0)
 
     def factor(rows: int, columns: int, turned: bool) -> Any:
         shape = (columns, rows) if turned else (rows, columns)
         shape = shape if case.batch == 1 else (case.batch, *shape)
-        tensor = lib.from_numpy(rng.standard_normal(shape, np.float32))
-        return tensor.transpose(-1, -2) if turned else tensor
+        return lib.from_numpy(rng.standard_normal(shape, np.float32))
 
     return factor(case.rows, case.terms, case.turned[0]), factor(
         case.terms, case.columns, case.turned[1]
     )
 
 
+def product_of(lib: Any, case: Case) -> Callable[[Any, Any], Any]:
+    """The function that is timed: factors are turned in it where the case says so, as views."""
+
+    def multiply(a: Any, b: Any) -> Any:
+        a = a.transpose(-1, -2) if case.turned[0] else a
+        b = b.transpose(-1, -2) if case.turned[1] else b
+        return lib.matmul(a, b)
+
+    return multiply
+
+
 def serve(name: str) -> None:
-    """A process that reads cases, one a line, and answers with the median seconds of one product."""
+    """A process that reads cases, one a line, and answers with the median seconds of one product.
+
+    The first answer, once it is ready, is this machine's peak where the library can tell.
+    """
     lib = importlib.import_module(name)
     compiled: dict[str, Any] = {}
+    ready = 0.0
     if name == "rushlight":
         from rushlight.compiler.peak import machine
 
-        print(machine().flops, flush=True)
+        ready = machine().flops
+    print(ready, flush=True)
     for line in sys.stdin:
         text = line.strip()
         case = parse(text)
         if text not in compiled:
             factors = operands(lib, case)
-            multiply = lib.matmul
+            multiply = product_of(lib, case)
             if name == "rushlight":
-                multiply = lib.compile(lambda a, b: lib.matmul(a, b))
+                multiply = lib.compile(multiply)
             compiled[text] = (multiply, factors)
         multiply, (a, b) = compiled[text]
         for _ in range(3):
@@ -140,8 +156,10 @@ def main() -> int:
     if options.serve:
         serve(options.serve)
         return 0
-    ours, theirs = Server("rushlight"), Server("torch")
+    ours = Server("rushlight")
     peak = ours.answer()
+    theirs = Server("torch")
+    theirs.answer()
     print(f"peak of multiply-adds {peak / 1e9:.0f} GFLOP/s")
     print(
         f"{'case':20} {'rushlight us':>12} {'GFLOP/s':>9} {'torch':>9} {'ratio':>7} {'of peak':>8}"
