@@ -11,7 +11,7 @@ from rushlight.primitives.contraction import contract
 from rushlight.primitives.lowerings.products import dots, outer, splitting
 from rushlight.primitives.lowerings.products.blocked import Blocked
 from rushlight.primitives.lowerings.products.problem import Product, product_of
-from rushlight.primitives.lowerings.products.tiling import choose_tiling
+from rushlight.primitives.lowerings.products.tiling import DIRECT, choose_tiling
 
 
 @contract.define_lowering
@@ -56,8 +56,10 @@ def write(plan: Plan, product: Product) -> None:
     blocks = -(-product.rows.size // (lanes if product.turned else tiling.rows))
     pieces = product.copies * blocks * -(-product.columns.size // tiling.width)
     parts = splitting.parts_of(product, pieces, tiling.total_ns)
+    if product.rows.size <= dots.MOST_ROWS and tiling.right == DIRECT:
+        parts = max(parts, splitting.strips_of(product))
     if parts > 1:
-        _write_parts(plan, choices[0], parts)
+        _write_parts(plan, product, parts)
     else:
         Blocked(plan, product, tiling).emit()
 

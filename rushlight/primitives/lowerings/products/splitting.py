@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rushlight.loops.arrays import Array, Sink
-from rushlight.loops.builder import Value
+from rushlight.loops.builder import BYTES, Value
 from rushlight.loops.kernel import Kernel, Plan
 from rushlight.loops.nest import shared_axis, spread
 from rushlight.primitives.lowerings.products.packing import DTYPES
@@ -15,6 +15,8 @@ from rushlight.primitives.lowerings.products.problem import Product, Span
 PART_TERMS, PART_NS = 256, 4000.0
 #: Parts are made until there is so much that can be done at once.
 MOST_PARTS = 16
+#: Few rows read `right` but once: so many of its rows at a time, from end to end, if all of them are more than this.
+STRIP_TERMS, STRIP_BYTES = 64, 256 * 1024
 
 
 def parts_of(product: Product, pieces: int, total_ns: float) -> int:
@@ -22,6 +24,16 @@ def parts_of(product: Product, pieces: int, total_ns: float) -> int:
     if len(product.depth) != 1 or pieces >= 8 or product.terms < 2 * PART_TERMS:
         return 1
     return max(1, min(MOST_PARTS // pieces, product.terms // PART_TERMS, int(total_ns // PART_NS)))
+
+
+def strips_of(product: Product) -> int:
+    """Into how many parts the sum is cut so that `right`, read once in place, is read in the order of its memory."""
+    if len(product.depth) != 1 or product.columns.right != 1:
+        return 1
+    step = product.depth[0].right * BYTES[product.kind]
+    if step < 2048 or step * product.terms < STRIP_BYTES or product.copies > 1:
+        return 1
+    return product.terms // STRIP_TERMS
 
 
 def split(plan: Plan, product: Product, parts: int) -> tuple[list[Product], Array]:
@@ -69,11 +81,13 @@ def write_sum(plan: Plan, product: Product, partial: Array) -> None:
 
     def add(b: Kernel, index: list[Value], wide: int, mask: Value | None) -> None:
         place = index if sink.shape else []
-        total = partial.load(b, [b.const(0), *place], axis + 1 if place else None, wide, mask)
-        for part in range(1, parts):
-            total = total + partial.load(
-                b, [b.const(part), *place], axis + 1 if place else None, wide, mask
-            )
+        along = axis + 1 if place else None
+
+        def more(part: Value, total: Value) -> Value:
+            return total + partial.load(b, [part, *place], along, wide, mask)
+
+        first = partial.load(b, [b.const(0), *place], along, wide, mask)
+        (total,) = b.loop(1, parts, more, [first], label="part")
         if place:
             sink.store(b, place, total, axis, mask)
         else:

@@ -8,6 +8,7 @@ takes 12 cycles a term and reads 224 bytes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from rushlight.loops.arrays import Array
@@ -20,11 +21,13 @@ CYCLE_NS = 0.37
 #: Cycles around a tile's loop: addresses, the mispredicted end, the results' way out.
 AROUND_TILE = 40.0
 #: Nanoseconds for an element that is packed: along memory, across it, from anywhere.
-COPY_NS, TURN_NS, GATHER_NS = 0.08, 0.15, 0.6
+COPY_NS, TURN_NS, GATHER_NS = 0.2, 0.3, 0.8
 #: Nanoseconds for an element of a tile that is turned before it is stored.
-TURNED_NS = 0.1
+TURNED_NS = 0.5
 #: Work items are this long if the product is; then at most so many that claiming them costs nothing.
 ITEM_NS, MOST_ITEMS = 4000.0, 64
+#: Bytes of a cache's line.
+LINE = 64
 #: What a call may keep on its stack, in bytes.
 STACK = 64 * 1024
 #: Where an operand is read from.
@@ -57,9 +60,10 @@ class Tiling:
 
 
 def term_cycles(rows: int, vectors: int, target: Target) -> float:
-    """The cycles that a tile takes for each term: two multiply-adds and two loads a cycle."""
+    """The cycles that a tile takes for each term: two multiply-adds and two loads a cycle, four cycles apart."""
     arithmetic = rows * vectors / 2 if target.fma else rows * vectors
-    return max(arithmetic, (rows + vectors) / 2, 4.0) + 0.3
+    loads = rows + vectors
+    return max(arithmetic, loads / 2, 4.0) + 0.05 * loads
 
 
 def most_rows(vectors: int, target: Target) -> int:
@@ -95,7 +99,7 @@ def choose_tiling(product: Product, target: Target) -> Tiling:
     tiles = blocks * (block // rows)
     tile_ns = term_cycles(rows, vectors, target) * CYCLE_NS * terms + AROUND_TILE * CYCLE_NS
     compute = product.copies * cycles * CYCLE_NS
-    left = _left_source(product, panels)
+    left = _left_source(product, panels, target)
     block_ns = tile_ns * (block // rows)
     right, right_ns = _right_source(product, width, tiles, compute, target)
     left_ns = 0.0
@@ -139,13 +143,16 @@ def _is_plain(product: Product) -> bool:
     return product.left.kind == product.kind and len(product.depth) == 1
 
 
-def _left_source(product: Product, panels: int) -> str:
-    """Scalars can be read anywhere; far from each other, and often, they are packed."""
+def _left_source(product: Product, panels: int, target: Target) -> str:
+    """Scalars can be read anywhere; but where each term lies in a line of its own, the next tile wants those again."""
     if not _is_plain(product):
         return SHARED
     step = product.depth[0].left
-    reach = step * BYTES[product.kind] * product.terms
-    return SHARED if step != 1 and panels > 1 and reach > 512 * 1024 else DIRECT
+    if step == 1 or panels == 1:
+        return DIRECT
+    # Lines at equal distances share the places of the first cache: so many of them stay there.
+    distance = max(LINE, math.gcd(step * BYTES[product.kind], 64 * LINE))
+    return SHARED if product.terms > target.first_cache // distance // 2 else DIRECT
 
 
 def _right_source(
@@ -200,7 +207,8 @@ def _item(
     """Blocks and panels of a work item: long enough to be worth claiming, many enough to share, rows in the cache."""
     wanted = max(ITEM_NS, compute / MOST_ITEMS)
     pieces = max(1, round(wanted / max(block_ns, 1.0)))
-    in_blocks = max(1, min(blocks, pieces, target.second_cache // 3 // max(block_bytes, 1)))
+    in_blocks = min(blocks, pieces, max(4, min(16, pieces // 4)))
+    in_blocks = max(1, min(in_blocks, target.second_cache // 3 // max(block_bytes, 1)))
     in_blocks = -(-blocks // -(-blocks // in_blocks))
     in_panels = max(1, min(panels, pieces // in_blocks))
     in_panels = -(-panels // -(-panels // in_panels))
