@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rushlight.compiler.batching import keep_batches_apart
 from rushlight.compiler.gathering import multiply_before_gathering
 from rushlight.compiler.graph import Equation, Graph, Var
 from rushlight.compiler.pooling import mask_before_placing, sum_before_placing
@@ -204,7 +205,7 @@ def scalars_first(graph: Graph) -> Graph:
 
 
 PASSES: tuple[Pass, ...] = (
-    drop_dead, simplify, share, join_updates, mask_before_placing, sum_before_placing,
+    drop_dead, simplify, keep_batches_apart, share, join_updates, mask_before_placing, sum_before_placing,
     multiply_before_gathering, simplify, share, scalars_first, drop_dead,
 )  # fmt: skip
 

@@ -43,7 +43,7 @@ def tile(
 ) -> list[Value]:
     """The accumulators, row by row. `a` and `b_base` are addresses; masked lanes of B read as 0.
 
-    `ahead` is (address, elements a trip of the only loop): memory that will be wanted next, asked for meanwhile.
+    `ahead` is (address, elements a trip of the innermost loop): memory that will be wanted next, asked for meanwhile.
     """
     first = list(start) if start is not None else [b.const(0, kind, lanes)] * (rows * vectors)
 
@@ -64,22 +64,19 @@ def tile(
                 new[m * vectors + j] = b.multiply_add(left, column[j], new[m * vectors + j])
         return new
 
-    def nest(depth: int, at_a: Value, at_b: Value, totals: Sequence[Value]) -> Sequence[Value]:
+    def nest(
+        depth: int, at_a: Value, at_b: Value, count: Value, totals: Sequence[Value]
+    ) -> Sequence[Value]:
         if depth == len(loops):
+            if ahead is not None:
+                b.prefetch(ahead[0], count * ahead[1], kind, cache=2)
             return step(at_a, at_b, totals)
         trips, move_a, move_b = loops[depth]
 
         def trip(i: Value, *t: Value) -> Sequence[Value]:
-            if ahead is not None:
-                b.prefetch(ahead[0], i * ahead[1], kind, cache=2)
-            return nest(depth + 1, at_a + i * move_a, at_b + i * move_b, t)
+            number = count * trips + i if ahead is not None else count
+            return nest(depth + 1, at_a + i * move_a, at_b + i * move_b, number, t)
 
-        return b.loop(
-            0,
-            trips,
-            trip,
-            list(totals),
-            label=f"k{depth}",
-        )
+        return b.loop(0, trips, trip, list(totals), label=f"k{depth}")
 
-    return list(nest(0, b.const(0), b.const(0), first))
+    return list(nest(0, b.const(0), b.const(0), b.const(0), first))

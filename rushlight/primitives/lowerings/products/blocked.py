@@ -66,8 +66,19 @@ class Blocked:
         self.panel_buffer = (
             b.scratch(product.kind, self.terms * tiling.width) if tiling.right == LOCAL else None
         )
-        sizes = [*(s.size for s in product.batch), groups, panel_groups]
-        b.over_items(lambda number: self._item(decompose(b, number, sizes)))
+        # Threads begin at both ends of the items, and each should stay in its own part of the largest array: in rows, as
+        # the result lies in memory, or where `right` is far larger than that, in columns.
+        outer, inner = groups, panel_groups
+        across = product.columns.size > product.rows.size and self.terms > 3 * product.rows.size
+        if across:
+            outer, inner = inner, outer
+        sizes = [*(s.size for s in product.batch), outer, inner]
+
+        def item(number: Value) -> None:
+            *place, first, second = decompose(b, number, sizes)
+            self._item(place, *((second, first) if across else (first, second)))
+
+        b.over_items(item)
 
     def _stores_at_once(self) -> bool:
         """Whether accumulators go straight to memory: nothing follows, and lanes lie side by side."""
@@ -77,9 +88,9 @@ class Blocked:
 
     # -- one work item ---------------------------------------------------------------------------------------
 
-    def _item(self, places: Sequence[Value]) -> None:
+    def _item(self, place: Sequence[Value], group: Value, panel_group: Value) -> None:
         b, tiling, product = self.b, self.tiling, self.product
-        *self.place, group, panel_group = places
+        self.place = place
         self.left_start, self.right_start = product.offsets(b, self.place)
         self.first = group * tiling.blocks_in_item
         self.last = b.const(self.blocks)

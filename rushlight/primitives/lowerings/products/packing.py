@@ -19,6 +19,8 @@ from rushlight.primitives.lowerings.products.tiling import COPY_NS, GATHER_NS, T
 
 #: Terms that are copied for all panels together: so many streams are read at once.
 SLICE = 8
+#: Bytes of a row that are read at a time, at least.
+PIECE_BYTES = 1024
 #: Items of a packing kernel, about.
 MOST_ITEMS = 16
 #: NumPy's names of the kinds that sums are taken in.
@@ -43,17 +45,21 @@ def pack_right(plan: Plan, product: Product, width: int, stem: str = "pack") -> 
     packed = plan.scratch(DTYPES[product.kind], (copies, panels, terms, width))
     along = product.columns.right == 1
     one = COPY_NS if along else TURN_NS if _is_turned(product) else GATHER_NS
-    # Columns side by side: an item reads some whole rows, and puts pieces of them into all panels. Else one panel.
-    sweep = panels if along and len(product.depth) == 1 else 1
+    # Columns side by side: an item reads pieces of some rows, and puts them into several panels. Else one panel. Panels
+    # come in order, as they do in the product: threads begin at its two ends, and find what they packed themselves.
+    sweep = 1
+    if along and len(product.depth) == 1:
+        sweep = min(panels, max(-(-panels // 8), -(-PIECE_BYTES // (width * BYTES[product.kind]))))
+    groups = -(-panels // sweep)
     step = terms
-    if sweep > 1:
+    if along and len(product.depth) == 1:
         step = SLICE
     elif len(product.depth) == 1:  # so that there are about as many items as can be shared
         lanes = plan.target.lanes(product.kind)
         wanted = max(1, min(MOST_ITEMS // (copies * panels), terms // 64))
         step = -(-terms // (wanted * lanes)) * lanes
     slices = -(-terms // step)
-    items = copies * slices * (panels // sweep)
+    items = copies * groups * slices
     b = plan.kernel(
         stem,
         items,
@@ -62,8 +68,7 @@ def pack_right(plan: Plan, product: Product, width: int, stem: str = "pack") -> 
     )
 
     def item(number: Value) -> None:
-        sizes = [*(s.size for s in own), slices, panels // sweep]
-        *place, part, first = decompose(b, number, sizes)
+        *place, group, part = decompose(b, number, [*(s.size for s in own), groups, slices])
         source = b.const(0)
         at = b.const(0)
         for span, i in zip(own, place, strict=True):
@@ -78,10 +83,14 @@ def pack_right(plan: Plan, product: Product, width: int, stem: str = "pack") -> 
             start = (at * panels + panel) * (terms * width)
             write_panel(b, product, source, panel, width, b.pointer(packed), start, (low, high))
 
-        if sweep > 1:
-            b.loop(0, panels, one_panel, label="panel")
-        else:
-            one_panel(first)
+        if sweep == 1:
+            one_panel(group)
+            return
+        first = group * sweep
+        last = first + sweep
+        if panels % sweep:
+            last = b.intrinsic("smin", last, b.const(panels))
+        b.loop(first, last, one_panel, label="panel")
 
     b.over_items(item)
     return packed

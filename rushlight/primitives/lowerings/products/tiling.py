@@ -26,6 +26,8 @@ COPY_NS, TURN_NS, GATHER_NS = 0.2, 0.3, 0.8
 TURNED_NS = 0.5
 #: Work items are this long if the product is; then at most so many that claiming them costs nothing.
 ITEM_NS, MOST_ITEMS = 4000.0, 64
+#: From so many tiles in a column on a panel is always packed; so many terms of `left` may lie anywhere.
+MANY_TILES, MANY_TERMS = 24, 256
 #: Bytes of a cache's line.
 LINE = 64
 #: What a call may keep on its stack, in bytes.
@@ -152,7 +154,8 @@ def _left_source(product: Product, panels: int, target: Target) -> str:
         return DIRECT
     # Lines at equal distances share the places of the first cache: so many of them stay there.
     distance = max(LINE, math.gcd(step * BYTES[product.kind], 64 * LINE))
-    return SHARED if product.terms > target.first_cache // distance // 2 else DIRECT
+    stay = max(MANY_TERMS, target.first_cache // distance // 2)
+    return SHARED if product.terms > stay else DIRECT
 
 
 def _right_source(
@@ -167,9 +170,10 @@ def _right_source(
         stride = product.depth[0].right * item
         reach = stride * terms
         # A panel's rows must stay in the second cache: all of the operand, as rows share lines and pages. Rows a
-        # power of two apart share places in the cache as well.
+        # power of two apart share places in the cache as well. With many tiles, packing costs nothing beside them.
         crowded = stride % 2048 == 0 and reach > target.second_cache // 8
-        if tiles < 8 or (reach <= target.second_cache // 2 and not crowded):
+        near = tiles < MANY_TILES and reach <= target.second_cache // 2 and not crowded
+        if near or tiles < 8:
             return DIRECT, 0.0
     whole = product.copies * elements * cost
     if (
