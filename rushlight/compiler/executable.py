@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 import numpy as np
 
+from rushlight.compiler.arena import arena
 from rushlight.compiler.assembly import Assembly, HostStep
 from rushlight.compiler.graph import Graph
 from rushlight.compiler.memory import plan_arena
@@ -146,9 +147,7 @@ class Executable:
         #: Step by step, the memories that it touches.
         self.uses = uses
         self.arena_bytes = plan_arena(uses)
-        self._arena_block = np.empty(self.arena_bytes + 4096, np.uint8)
-        start = -self._arena_block.ctypes.data % 4096
-        self._arena = self._arena_block[start : start + self.arena_bytes]
+        self._base = 0  # where programs believe the arena to be
         self._compile()
         self._prepare()
 
@@ -164,22 +163,29 @@ class Executable:
                 segment.kernels.append(step)
             else:
                 self.segments.append(Segment([step]))
-        self.text, self.kernel_count = module_text(self.assembly.steps)
+        text, self.kernel_count = module_text(self.assembly.steps)
+        kernels = [step for step in self.assembly.steps if isinstance(step, Kernel)]
+        for kernel in kernels:
+            kernel.forget()
         if not self.kernel_count:
             return
-        self.library = load(self.text)
-        base, status = self._arena.ctypes.data, self._status.ctypes.data
-        kernels = [step for step in self.assembly.steps if isinstance(step, Kernel)]
+        self.library = load(text)
         memories = [array.memory for kernel in kernels for array in kernel.arrays]
         alone = stays_on_one_core(kernels, memories, self.assembly.target)
+        least = math.inf if alone else SHARED_NS
         for segment in self.segments:
             if isinstance(segment, Segment):
                 calls = [
                     (k.name, [_place(a) for a in k.arrays], k.items, work_of(k), k.checks)
                     for k in segment.kernels
                 ]
-                least = math.inf if alone else SHARED_NS
-                segment.program = Program(self.library, calls, base, status, least)
+                segment.program = Program(self.library, calls, 0, self._status.ctypes.data, least)
+
+    @property
+    def text(self) -> str:
+        """The LLVM IR of the kernels. It is written again for whoever asks: a megabyte of it is too much to keep."""
+        assembly = Assembly(self.graph, host_target(), list(self.writable.items()))
+        return module_text(assembly.steps)[0]
 
     # -- running --------------------------------------------------------------------------------------------
 
@@ -245,6 +251,8 @@ class Executable:
                 self._other_memory(number, slot, shape, dtype)
         for number, packed in self._packed.items():
             packed[...] = inputs[number]
+        if arena.reserve(self.arena_bytes) != self._base:
+            self._move(arena.address)
         if verbosity.level > 1:
             run_told(self)
         else:
@@ -257,6 +265,13 @@ class Executable:
             if number in self._results_in:
                 inputs[number][...] = packed
         return last.copy()
+
+    def _move(self, base: int) -> None:
+        """Tells the programs where the arena of this thread is."""
+        for segment in self.segments:
+            if isinstance(segment, Segment):
+                segment.program.move(base)
+        self._base = base
 
     def _other_memory(self, number: int, slot: int, shape: tuple[int, ...], dtype: Any) -> None:
         """Gives an output memory that nobody looks at: the one before the last, or new one.
@@ -289,7 +304,7 @@ class Executable:
         if place[0] == "slot":
             flat = self._bound(place[1]).reshape(-1).view(np.uint8)
         else:
-            flat = self._arena[place[1] : place[1] + array.memory.bytes]
+            flat = arena.bytes[place[1] : place[1] + array.memory.bytes]
         item = array.dtype.itemsize
         if not array.size:
             return np.empty(array.shape, array.dtype)

@@ -36,6 +36,9 @@ class Program:
         self._arguments = np.zeros(max(total, 1), np.int64)
         self._table = np.zeros((max(len(calls), 1), driver.CALL_WORDS), np.int64)
         patches: list[tuple[int, int, int]] = []
+        in_arena: list[
+            tuple[int, int]
+        ] = []  # which argument, how many bytes from the arena's beginning
         base = self._arguments.ctypes.data
         at = 0
         for row, (name, places, items, work, checks) in zip(self._table, calls):
@@ -49,8 +52,10 @@ class Program:
                 if place[0] == "slot":
                     patches.append((place[1], base + at * 8, place[2]))
                 else:
-                    self._arguments[at] = arena + place[1]
+                    in_arena.append((at, place[1]))
                 at += 1
+        self._in_arena = np.array(in_arena, np.int64).reshape(-1, 2)
+        self.move(arena)
         self._patches = np.array(patches, np.int64).reshape(-1, driver.PATCH_WORDS)
         self._count = len(calls)
         self._words = np.array(
@@ -59,6 +64,10 @@ class Program:
         )
         #: Where the driver finds all of it.
         self.address: int = self._words.ctypes.data
+
+    def move(self, arena: int) -> None:
+        """From now on the arena is at this address."""
+        self._arguments[self._in_arena[:, 0]] = self._in_arena[:, 1] + arena
 
     def run(self, slots: int, clock: int | None = None) -> int:
         """Makes the calls; `slots` is the address of the slots' addresses. Not 0 if a check failed."""

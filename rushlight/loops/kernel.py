@@ -55,6 +55,14 @@ class Kernel(Builder):
         """Runs `body(item)` for each work item of this call."""
         self.loop(self.low, self.high, body, label=label)
 
+    def forget(self) -> None:
+        """Drops the text, which is compiled; what it is called, its arrays and its outline stay."""
+        self.lines.clear()
+        self._entry.clear()
+        self.allocas.clear()
+        self._buffers.clear()
+        self.active = None
+
     def fault(self, plan: Plan, code: int, value: Value) -> None:
         """Reports that something is wrong with the data: the program stops before its next kernel."""
         status = self.pointer(plan.status)
