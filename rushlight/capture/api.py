@@ -25,6 +25,9 @@ from rushlight.nn.module import Module
 from rushlight.primitives.interpreter import slot
 from rushlight.tensor.tensor import Tensor
 
+#: Programs that a function keeps; another one takes the place of the one that was called longest ago.
+MOST_PROGRAMS = 128
+
 _all: Any = None
 
 
@@ -121,6 +124,7 @@ class Compiled:
         with self._lock:
             for program in self._programs.get(kind, ()):
                 if program.fits(tensors):
+                    program.called = stats["calls"]
                     return program()
             return self._slow(kind, args, kwargs, tensors)
 
@@ -148,6 +152,7 @@ class Compiled:
         )
         for program in self._by_key.get(key, ()):
             if program.adopt(scan) and program.fits(scan.arguments):
+                program.called = self._stats["calls"]
                 return program()
         reason = self._reason(scan, key)
         started = time.perf_counter()
@@ -174,6 +179,8 @@ class Compiled:
         self._stats["compiles"] += 1
         self._stats["reasons"].append(reason)
         self._loose.update(program.loose)
+        program.called = self._stats["calls"]
+        self._make_room()
         self._by_key.setdefault(key, []).append(program)
         programs = self._programs.setdefault(kind, [])
         programs.insert(0, program)
@@ -182,6 +189,18 @@ class Compiled:
         if not program.fits(scan.arguments):
             raise AssertionError("a program does not fit what it was traced with")
         return program()
+
+    def _make_room(self) -> None:
+        """Drops the program that was called longest ago where there are as many as may be."""
+        if len(self.programs) < MOST_PROGRAMS:
+            return
+        oldest = min(self.programs, key=lambda program: program.called)
+        for kept in (self._by_key, self._programs):
+            for key, programs in list(kept.items()):
+                if oldest in programs:
+                    programs.remove(oldest)
+                if not programs:
+                    del kept[key]
 
     def _find_numbers(self, scan: Scan) -> bool:
         """A hyper-parameter that has changed since the last trace becomes one that may change at every call."""

@@ -45,6 +45,8 @@ class Program:
         recorder = trace.recorder
         results = self._results = Results(trace)
         self.vjp: Vjp | None = None
+        #: When it was called last, in calls of its function.
+        self.called = 0
 
         def finish(returned: Any) -> None:
             results.collect(returned)
