@@ -16,8 +16,8 @@ import numpy as np
 from rushlight.autograd.modes import state as modes
 from rushlight.capture import telling
 from rushlight.capture.program import Program
-from rushlight.capture.recorder import Unsuitable
-from rushlight.capture.state import ALWAYS_NUMBERS, CONSTANTS, Scan
+from rushlight.capture.recorder import MovingNumbers, Unsuitable
+from rushlight.capture.state import ALWAYS_NUMBERS, CONSTANTS, Scan, hyper_parameter
 from rushlight.core import dtypes
 from rushlight.core.flags import verbosity
 from rushlight.core.sites import describe
@@ -160,6 +160,10 @@ class Compiled:
             program = Program(
                 self.function, args, kwargs, scan, self._dynamic, lambda: self._scan(args, kwargs)
             )
+        except MovingNumbers as found:
+            scan.undo()
+            self._dynamic |= found.names
+            return self._slow(kind, args, kwargs, tensors)
         except Unsuitable as found:
             scan.undo()
             self._eager_reason = str(found)
@@ -208,9 +212,8 @@ class Compiled:
             return False
         changed = set()
         for path, value in scan.structure.items():
-            if ".param_groups[" in path and self._last.structure.get(path, value) != value:
-                name = path.split("]")[1].strip("['\"")
-                changed.add(name)
+            if self._last.structure.get(path, value) != value:
+                changed.add(hyper_parameter(path))
         new = {
             n for n in changed
             if any(_is_number(g.get(n)) for g in scan.groups)

@@ -11,9 +11,9 @@ import numpy as np
 
 from rushlight.capture.execution import make_executable
 from rushlight.capture.guards import Guards, Kind, kind_of
-from rushlight.capture.recorder import Recorder, Unsuitable
+from rushlight.capture.recorder import MovingNumbers, Recorder, Unsuitable
 from rushlight.capture.results import Results
-from rushlight.capture.state import Scan
+from rushlight.capture.state import Scan, hyper_parameter
 from rushlight.capture.trace import Trace
 from rushlight.capture.vjp import Vjp
 from rushlight.compiler.graph import Var
@@ -54,10 +54,14 @@ class Program:
                 self.vjp = Vjp(recorder, scan, results.outside, results.outputs)
 
         try:
-            trace.run(function, args, kwargs, finish)
-        finally:
-            trace.restore()
-        _check_structure(scan, rescan())
+            try:
+                trace.run(function, args, kwargs, finish)
+            finally:
+                trace.restore()
+            _check_structure(scan, rescan())
+        except BaseException:
+            trace.undo_effects()
+            raise
         self.graph = recorder.graph(results.outputs) if self.vjp is None else self.vjp.forward
         self.executable = make_executable(self.graph, results.writable)
         self.loose = results.loose
@@ -297,6 +301,9 @@ def _check_structure(before: Scan, after: Scan) -> None:
     if after.structure != before.structure:
         paths = {**before.structure, **after.structure}
         changed = [p for p in paths if before.structure.get(p) != after.structure.get(p)]
+        names = {n for n in map(hyper_parameter, changed) if n}
+        if all(map(hyper_parameter, changed)) and not names & before.dynamic:
+            raise MovingNumbers(names)
         raise Unsuitable(
             f"it changes {changed[0]}, which is no tensor: a program could not repeat that"
         )

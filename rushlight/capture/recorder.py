@@ -26,6 +26,14 @@ class Unsuitable(Exception):
     """The function does something that no program of arrays can repeat; it is run as it is."""
 
 
+class MovingNumbers(Unsuitable):
+    """Hyper-parameters change in the function itself (a scheduler's momentum): traced anew, they may."""
+
+    def __init__(self, names: set[str]) -> None:
+        super().__init__(f"it changes hyper-parameters: {', '.join(sorted(names))}")
+        self.names = names
+
+
 class Cell:
     """One piece of memory in a trace: its current value, and the tensors that look into it."""
 
@@ -75,7 +83,11 @@ class Recorder:
         self.chance.actions = [(a[0] - (a[0] > number), *a[1:]) for a in self.chance.actions]
 
     def guard(self, phase: int, holds: Any) -> None:
-        """A condition under which the program stays right."""
+        """A condition under which the program stays right; it is asked before a call, and so before its effects."""
+        if phase:
+            raise Unsuitable(
+                f"after a scheduler's step a hyper-parameter decides what happens at {describe(user_site(1))}"
+            )
         self.guards.append((phase, holds))
 
     def constant(self, array: Any) -> Abstract:
@@ -176,6 +188,10 @@ class Recorder:
             )
         plain = tuple(float(a) if isinstance(a, Number) else a for a in arguments)
         return self.chance.draw(stream, generator, plain)
+
+    def give_up(self, reason: str) -> Any:
+        """The function does what no program can repeat: it stays eager, for this reason."""
+        raise Unsuitable(f"{reason} (at {describe(user_site(1))})")
 
     def reseed(self, generator: Any, seed: int) -> None:
         """A generator starts the stream of a seed."""

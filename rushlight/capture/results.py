@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from rushlight.autograd.modes import state as modes
@@ -133,21 +135,46 @@ class Results:
             number = self._output(value)
             if node is not None and modes.grad_enabled and not is_spent(node):
                 self.outside.append((number, value))
-            return _Result(number)
+            return _Result(number, value._is_inference)
         kind: Any = type(value)
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return _Build(lambda items: kind(*items), self._parts(value))
         if isinstance(value, (list, tuple)):
             return _Build(kind, self._parts(value))
         if isinstance(value, dict):
-            keys = list(value)
+            keys, empty = list(value), copy(value)
+            empty.clear()
             return _Build(
-                lambda items: kind(zip(keys, items, strict=True)), self._parts(value.values())
+                lambda items: _filled(copy(empty), keys, items), self._parts(value.values())
             )
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            names = [f.name for f in dataclasses.fields(value)]
+            inside = self._parts(getattr(value, n) for n in names)
+            return _Build(lambda items: _with_fields(kind, names, items), inside)
+        if any(_is_traced(v) for v in (value, *getattr(value, "__dict__", {}).values())):
+            raise Unsuitable(f"it returns a {kind.__name__} that holds tensors")
         return _Read(value.read) if isinstance(value, Number) else _Constant(value)
 
     def _parts(self, values: Any) -> list[Structure]:
         return [self._flatten(v) for v in values]
+
+
+def _filled(container: Any, keys: list[Any], items: list[Any]) -> Any:
+    container.update(zip(keys, items, strict=True))
+    return container
+
+
+def _with_fields(kind: type, names: list[str], items: list[Any]) -> Any:
+    made: Any = object.__new__(kind)
+    for name, item in zip(names, items, strict=True):
+        object.__setattr__(made, name, item)
+    return made
+
+
+def _is_traced(value: Any) -> bool:
+    return isinstance(value, Abstract) or (
+        isinstance(value, Tensor) and isinstance(value._array, Abstract)
+    )
 
 
 def _reach(array: Any) -> tuple[int, int]:
@@ -193,12 +220,15 @@ class Structure:
 class _Result(Structure):
     """An output of the graph as a new tensor."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, number: int, inference: bool) -> None:
+        self.number, self.inference = number, inference
 
     def build(self, results: list[Any], tensors: list[Any]) -> Any:
         value = results[self.number]
-        return value if isinstance(value, Tensor) else wrap(value)
+        tensor = value if isinstance(value, Tensor) else wrap(value)
+        if self.inference:
+            tensor._is_inference = True
+        return tensor
 
 
 class _Same(Structure):

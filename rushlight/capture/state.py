@@ -10,6 +10,7 @@ walks through modules, optimizers, containers and objects of the user's classes.
 from __future__ import annotations
 
 import functools
+import re
 import sysconfig
 import types
 from collections.abc import Iterator
@@ -45,6 +46,15 @@ _LIBRARIES = tuple(sysconfig.get_paths()[k] for k in ("stdlib", "platstdlib", "p
 
 #: Hyper-parameters that may change at every call of a program without a new trace.
 ALWAYS_NUMBERS = frozenset({"lr"})
+
+
+_HYPER_PARAMETER = re.compile(r"\.param_groups\[\d+\]\['(\w+)'\](?:\[\d+\])*$")
+
+
+def hyper_parameter(path: str) -> str:
+    """The name of the hyper-parameter that a path of the structure leads to; "" for anything else."""
+    found = _HYPER_PARAMETER.search(path)
+    return found[1] if found else ""
 
 
 def is_user_function(value: Any) -> bool:

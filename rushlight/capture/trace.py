@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rushlight.capture.naming import plain
@@ -10,6 +10,7 @@ from rushlight.capture.numbers import Number
 from rushlight.capture.recorder import Cell, Recorder, Unsuitable
 from rushlight.capture.state import Scan
 from rushlight.compiler.values import Abstract
+from rushlight.optim.lr_scheduler.base import LRScheduler
 from rushlight.primitives.interpreter import recording
 from rushlight.primitives.views import show
 from rushlight.tensor.tensor import Tensor
@@ -28,6 +29,7 @@ class Trace:
         self._slots = [(c, k, t) for c, k, t, _ in scan.slots]
         self._numbers: list[tuple[dict[str, Any], str, Any]] = []
         self.cells: list[tuple[Cell, int]] = []
+        self._schedulers = [(s, _members(s)) for s in _with_parts(scan.schedulers)]
 
     def run(
         self, function: Callable[..., Any], args: Any, kwargs: Any, finish: Callable[[Any], None]
@@ -90,6 +92,12 @@ class Trace:
         for container, key, tensor in self._slots:
             container[key] = tensor
 
+    def undo_effects(self) -> None:
+        """Puts back what schedulers were before the trace stepped them."""
+        for scheduler, members in self._schedulers:
+            vars(scheduler).clear()
+            vars(scheduler).update(members)
+
     # -- numbers and schedulers ----------------------------------------------------------------------------
 
     def _install_numbers(self) -> None:
@@ -123,6 +131,25 @@ class Trace:
         recorder.phase += 1
         self._install_numbers()
         return result
+
+
+def _with_parts(schedulers: Sequence[Any]) -> list[Any]:
+    """Schedulers and those that they are made of."""
+    found: list[Any] = []
+    stack = list(schedulers)
+    while stack:
+        scheduler = stack.pop()
+        if any(scheduler is s for s in found):
+            continue
+        found.append(scheduler)
+        for member in vars(scheduler).values():
+            parts = member if isinstance(member, (list, tuple)) else (member,)
+            stack += [p for p in parts if isinstance(p, LRScheduler)]
+    return found
+
+
+def _members(scheduler: Any) -> dict[str, Any]:
+    return {k: list(v) if type(v) is list else v for k, v in vars(scheduler).items()}
 
 
 class _Replayed:

@@ -100,9 +100,7 @@ class Assembly:
         self._claim_outputs(writable)
         for group in self.grouping.groups:
             self._emit(group)
-        for var, array in self._copies:
-            self._group = self.grouping.group_of.get(self.grouping.root(var))
-            self._copy(self.array(var), array, "store")
+        self._store_copies([self.inputs[number] for _, number in writable])
 
     def _pools(self, head: Equation, pooling: Equation) -> bool:
         """Whether a convolution's kernel can pool its own result: images lie side by side, and windows too."""
@@ -181,6 +179,21 @@ class Assembly:
                 self.claimed[var] = array
             else:
                 self._copies.append((var, array))
+
+    def _store_copies(self, state: Sequence[Array]) -> None:
+        """Copies values to where the caller wants them; what lies in state that is written is first taken aside."""
+        written = {id(array.memory) for array in state}
+        copies = []
+        for var, array in self._copies:
+            self._group = self.grouping.group_of.get(self.grouping.root(var))
+            source = self.array(var)
+            if id(source.memory) in written:
+                aside = self._allocate(Var(var.aval), None)
+                self._copy(source, aside, "keep")
+                source = aside
+            copies.append((source, array))
+        for source, array in copies:
+            self._copy(source, array, "store")
 
     def _may_overwrite(self, var: Var, source: Var) -> bool:
         """Whether a state's new value may be written over the old one while it is computed."""

@@ -13,6 +13,7 @@ from rushlight.nn.lazy import LazyModuleMixin
 from rushlight.nn.making import ones, parameter, zeros
 from rushlight.nn.module import Module
 from rushlight.nn.parameter import Parameter, UninitializedBuffer, UninitializedParameter
+from rushlight.primitives.interpreter import slot
 from rushlight.tensor.tensor import Tensor, wrap
 
 
@@ -113,11 +114,12 @@ class _BatchNorm(_NormBase):
     def forward(self, input: Tensor) -> Tensor:
         """The same shape; in training it also updates the running statistics."""
         self._check_input_dim(input)
-        factor = 0.0 if self.momentum is None else self.momentum
+        factor: Any = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)  # type: ignore[attr-defined]
             if self.momentum is None:  # the mean over all batches so far
-                factor = 1.0 / float(self.num_batches_tracked)  # type: ignore[arg-type]
+                count: Any = self.num_batches_tracked
+                factor = 1.0 / (float(count) if slot.recorder is None else count.double())
         by_batch = self.training or (self.running_mean is None and self.running_var is None)
         keep = not self.training or self.track_running_stats
         return F.batch_norm(

@@ -12,6 +12,7 @@ from rushlight.core import shapes
 from rushlight.core.dtypes import BOOL, INT64, INTEGRAL, UINT8
 from rushlight.ops import record, tape
 from rushlight.ops.declare import Array, Sample, op
+from rushlight.ops.selection import choose
 from rushlight.primitives import gather as g
 from rushlight.primitives import structural as s
 from rushlight.primitives.interpreter import slot
@@ -350,15 +351,39 @@ def getitem(self: Tensor, index: Any) -> Tensor:
     return indexed(base, [wrap(a) for a in arrays], axes, front)  # type: ignore[no-any-return]
 
 
+def _mask_for(x: Tensor, index: Any, value: Tensor) -> Any:
+    """The mask in x's dimensions if `index` is one, and the value the same for all that it selects; else None.
+
+    Then a choice between two tensors says it, in which no shape depends on values.
+    """
+    if not isinstance(index, Tensor) or index._array.dtype not in (BOOL, UINT8):
+        return None
+    mask, shape = _as_index(index), x._array.shape
+    rest = len(shape) - mask.ndim
+    if not mask.ndim or mask.shape != shape[: mask.ndim]:
+        return None
+    have = value._array.shape
+    if len(have) > rest + 1 or (len(have) == rest + 1 and have[0] != 1):
+        return None
+    return s.reshape(mask, shape=(*mask.shape, *(1,) * rest))
+
+
 def setitem(self: Tensor, index: Any, value: Any) -> None:
     """`x[index] = value`: the value is cast and broadcast; nothing is written where the index is out of range."""
-    plan = _Plan(tuple(self._array.shape), index)
     if not isinstance(value, Tensor):
         value = (
             wrap(np.asarray(value, self._array.dtype))
             if not isinstance(value, (list, tuple))
             else _tensor_of(value, self)
         )
+    mask = _mask_for(self, index, value)
+    if mask is not None:
+        value = _fitting(value, (1, *self._array.shape[index._array.ndim :]))
+        if value._array.dtype != self._array.dtype:
+            value = tape.slots.cast(value, self._array.dtype)
+        tape.slots.copy_to(self, choose(wrap(mask), value, self))
+        return
+    plan = _Plan(tuple(self._array.shape), index)
     if not plan.arrays:
         target = _view(self, plan)
         tape.slots.copy_to(target, _fitting(value, tuple(target._array.shape)))

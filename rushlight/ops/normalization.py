@@ -149,7 +149,7 @@ def _cast_like(x: Any, like: Any) -> Any:
 def _moved(running: Any, found: Any, momentum: float) -> None:
     """Running = (1 - momentum) * running + momentum * found, in place."""
     mul.inplace(running, 1 - momentum)
-    add.inplace(running, found, alpha=momentum)
+    add.inplace(running, found * momentum)
 
 
 @batch_norm.samples

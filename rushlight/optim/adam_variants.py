@@ -88,8 +88,8 @@ class NAdam(Optimizer):
         now = beta1 * (1 - 0.5 * 0.96 ** (step * decay))
         following = beta1 * (1 - 0.5 * 0.96 ** ((step + 1) * decay))
         product = state["mu_product"]
-        product.mul_(now)
-        so_far = product if slot.recorder is not None else float(product._array)
+        product.mul_(now.to(product.dtype) if isinstance(now, Tensor) else now)
+        so_far = product.double() if slot.recorder is not None else float(product._array)
         mean.lerp_(grad, 1 - beta1)
         square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         root = (square / (1 - beta2**step)).sqrt() + group["eps"]

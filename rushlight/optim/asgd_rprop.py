@@ -27,8 +27,8 @@ def _scalar(value: Any) -> Tensor:
 
 
 def _value(tensor: Tensor) -> Any:
-    """What a scalar of the state holds: as a number, or under a trace as the tensor itself."""
-    return tensor if slot.recorder is not None else float(tensor._array)
+    """What a scalar of the state holds: as a number, or under a trace as a float64 tensor."""
+    return tensor.double() if slot.recorder is not None else float(tensor._array)
 
 
 class ASGD(Optimizer):

@@ -9,6 +9,7 @@ from rushlight.autograd.modes import state as modes
 from rushlight.ops.joining import cat
 from rushlight.optim.line_search import Point, strong_wolfe
 from rushlight.optim.optimizer import Optimizer, check_range, real_views
+from rushlight.primitives.interpreter import slot
 from rushlight.tensor.tensor import Tensor
 
 
@@ -69,6 +70,8 @@ class LBFGS(Optimizer):
                 "LBFGS.step() missing 1 required positional argument: 'closure', which computes the loss and its "
                 "gradients"
             )
+        if slot.recorder is not None:
+            slot.recorder.give_up("LBFGS.step decides by values how often it calls its closure")  # type: ignore[attr-defined]
         before, modes.grad_enabled = modes.grad_enabled, False
         try:
             return self._iterate(closure)

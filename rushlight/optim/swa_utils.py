@@ -14,9 +14,12 @@ from typing import Any
 from rushlight.autograd.modes import no_grad
 from rushlight.nn.batch_norm import _BatchNorm
 from rushlight.nn.module import Module
+from rushlight.ops.gathering import where
 from rushlight.optim.lr_scheduler.base import LRScheduler, Rates, per_group
 from rushlight.optim.optimizer import Optimizer
+from rushlight.primitives.interpreter import slot
 from rushlight.tensor.exchange import tensor
+from rushlight.tensor.tensor import Tensor
 
 __all__ = [
     "SWALR",
@@ -38,6 +41,13 @@ def _check_decay(decay: float) -> None:
 
 def _is_inexact(value: Any) -> bool:
     return bool(value.is_floating_point() or value.is_complex())
+
+
+def _weight(num_averaged: Any) -> Any:
+    """What the next values count in a plain mean: a number, or under a trace a tensor."""
+    if slot.recorder is not None and isinstance(num_averaged, Tensor):
+        return 1 / (num_averaged.double() + 1)  # type: ignore[attr-defined]
+    return 1 / (int(num_averaged) + 1)
 
 
 def get_ema_avg_fn(decay: float = 0.999) -> Callable[[Any, Any, Any], Any]:
@@ -81,10 +91,10 @@ def get_swa_multi_avg_fn() -> Callable[[Any, Any, Any], None]:
 
     @no_grad()
     def average(averaged: Sequence[Any], current: Sequence[Any], num_averaged: Any) -> None:
-        weight = 1 / (int(num_averaged) + 1)
+        weight = _weight(num_averaged)
         for mean, new in zip(averaged, current, strict=True):
             if _is_inexact(mean):
-                mean.lerp_(new, weight)
+                mean.lerp_(new, weight.to(mean.dtype) if isinstance(weight, Tensor) else weight)
             else:
                 mean.copy_(mean + (new - mean) * weight)
 
@@ -138,7 +148,8 @@ class AveragedModel(Module):
     def update_parameters(self, model: Module) -> None:
         """Takes the model's parameters into the average."""
         means, values = self._averaged(self.module), self._averaged(model)
-        if int(self.n_averaged) == 0:
+        traced = slot.recorder is not None
+        if not traced and int(self.n_averaged) == 0:
             for mean, value in zip(means, values, strict=True):
                 mean.copy_(value)
         elif self.avg_fn is not None:
@@ -149,6 +160,9 @@ class AveragedModel(Module):
             for dtype in dict.fromkeys(mean.dtype for mean in means):
                 chosen = [i for i, mean in enumerate(means) if mean.dtype == dtype]
                 average([means[i] for i in chosen], [values[i] for i in chosen], self.n_averaged)
+        if traced:  # both ways, since the count is not known
+            for mean, value in zip(means, values, strict=True):
+                mean.copy_(where(self.n_averaged == 0, value, mean))
         if not self.use_buffers:
             for mine, theirs in zip(self.module.buffers(), model.buffers(), strict=True):
                 mine.detach().copy_(theirs.detach())

@@ -51,7 +51,10 @@ def run(build: Callable[[], Built], batches: Sequence[Any], wrap: Callable[..., 
 
 
 def assert_equal_steps(
-    build: Callable[[], Built], batches: Sequence[Any], compiles: int = 1, eager_calls: int | None = None
+    build: Callable[[], Built],
+    batches: Sequence[Any],
+    compiles: int = 1,
+    eager_calls: int | None = None,
 ) -> Any:
     """Eager and compiled agree in everything; the step was compiled that often. Gives the compiled step."""
     wanted, wanted_state, _ = run(build, batches, lambda step: step)
@@ -71,7 +74,10 @@ def batches(count: int, *shapes: tuple[int, ...], classes: int = 0, seed: int = 
     random = np.random.default_rng(seed)
     found = []
     for _ in range(count):
-        batch = [rushlight.tensor(random.standard_normal(s)).to(rushlight.get_default_dtype()) for s in shapes]
+        batch = [
+            rushlight.tensor(random.standard_normal(s)).to(rushlight.get_default_dtype())
+            for s in shapes
+        ]
         if classes:
             batch.append(rushlight.tensor(random.integers(0, classes, shapes[0][0])))
         found.append(tuple(batch))
