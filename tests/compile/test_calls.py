@@ -118,7 +118,9 @@ def test_a_change_between_calls_counts(change: Callable[[Run], None]) -> None:
                 change(run)
 
 
-@pytest.mark.parametrize("rows", [1, 300])  # results of some hundred bytes, and of some ten thousand
+@pytest.mark.parametrize(
+    "rows", [1, 300]
+)  # results of some hundred bytes, and of some ten thousand
 def test_results_that_are_kept_are_not_written_again(rows: int) -> None:
     x = X.repeat(rows, 1)
     double = rushlight.compile(lambda x: x * 2)
