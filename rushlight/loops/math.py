@@ -118,6 +118,12 @@ def exp(b: Builder, x: Value) -> Value:
     return _nan_as(b, x, value)
 
 
+def exp_down(b: Builder, x: Value) -> Value:
+    """e^x for x <= 0 (or NaN), in fewer steps; what would be subnormal is 0."""
+    s, q = _fallen(b, x)
+    return b.fma(s, q, s)
+
+
 def expm1(b: Builder, x: Value) -> Value:
     """e^x - 1, exact to the last places near 0."""
     small = x * polynomial(b, x, _taylor(1, 10 if x.kind == F32 else 18))

@@ -15,6 +15,8 @@ from rushlight.primitives import softmax as s
 
 #: A row of up to this many elements is kept on the stack between its passes.
 KEPT = 2048
+#: Rows of up to this many vectors are kept in registers, and so many of them go side by side.
+SHORT, SIDE = 8, 4
 
 
 def _wide(b: Kernel, value: Value) -> Value:
@@ -71,6 +73,9 @@ def _along_rows(
     rows = 1
     for d in others:
         rows *= x.shape[d]
+    if n <= SHORT * lanes:
+        _short_rows(plan, sink, x, axis, others, rows, logarithm, kind, lanes, stem)
+        return
     b = plan.kernel(stem, rows, max(1, n // lanes) * 25.0 + 20, nbytes=8 * x.size)
     kept = b.scratch(kind, n) if n <= KEPT and not logarithm else None
 
@@ -122,6 +127,66 @@ def _along_rows(
         along(b, low, high, lanes, put)
 
     b.over_items(row)
+
+
+def _short_rows(
+    plan: Plan, sink: Sink, x: Array, axis: int, others: list[int], rows: int, logarithm: bool, kind: str,
+    lanes: int, stem: str,
+) -> None:  # fmt: skip
+    """Rows of a few vectors are read once; some of them go side by side, as each has to wait for its own sums."""
+    n = x.shape[axis]
+    starts = range(0, n, lanes)
+    side = max(1, min(SIDE, rows, plan.target.registers // (2 * len(starts))))
+    b = plan.kernel(stem, -(-rows // side), side * len(starts) * 15.0 + 20, nbytes=8 * x.size)
+    tail = b.lane_mask(b.const(n % lanes), lanes) if n % lanes else None
+    masks = [tail if start + lanes > n else None for start in starts]
+
+    def together(values: list[Value], combine: Callable[[Value, Value], Value]) -> Value:
+        while len(values) > 1:
+            pairs = [combine(a, c) for a, c in zip(values[::2], values[1::2], strict=False)]
+            values = [*pairs, *values[2 * len(pairs) :]]
+        return values[0]
+
+    def item(i: Value) -> None:
+        places: list[list[Any]] = []
+        for r in range(side):
+            number = i * side + r
+            if rows % side:  # the last item does its last row several times
+                number = b.intrinsic("smin", number, b.const(rows - 1))
+            index: list[Any] = [b.const(0)] * x.ndim
+            found = decompose(b, number, [x.shape[d] for d in others]) if others else []
+            for d, place in zip(others, found, strict=True):
+                index[d] = place
+            places.append(index)
+
+        def at(index: list[Any], start: int) -> list[Any]:
+            return [b.const(start) if d == axis else place for d, place in enumerate(index)]
+
+        lines: list[list[Value]] = []
+        for index in places:
+            line = []
+            for start, mask in zip(starts, masks, strict=True):
+                value = _wide(b, x.load(b, at(index, start), axis, lanes, mask))
+                line.append(value if mask is None else b.select(mask, value, float("-inf")))
+            lines.append(line)
+        tops = [b.reduce("max", together(line, b.maximum)) for line in lines]
+        lines = [
+            [value - b.splat(top, lanes) for value in line]
+            for line, top in zip(lines, tops, strict=True)
+        ]
+        powers = [[math.exp_down(b, value) for value in line] for line in lines]
+        totals = b.const(1.0, kind, side)
+        for r, line in enumerate(powers):
+            total = b.reduce("add", together(line, lambda a, c: a + c))
+            totals = total if side == 1 else b.insert(totals, total, r)
+        lasts = math.log(b, totals) if logarithm else 1.0 / totals
+        for r, index in enumerate(places):
+            last = b.splat(lasts if side == 1 else b.extract(lasts, r), lanes)
+            for v, (start, mask) in enumerate(zip(starts, masks, strict=True)):
+                value = lines[r][v] - last if logarithm else powers[r][v] * last
+                sink.store(b, at(index, start), b.convert(value, sink.array.kind), axis, mask)
+
+    b.over_items(item)
 
 
 @s.softmax.define_lowering
