@@ -66,8 +66,8 @@ class Blocked:
         self.panel_buffer = (
             b.scratch(product.kind, self.terms * tiling.width) if tiling.right == LOCAL else None
         )
-        # Threads begin at both ends of the items, and each should stay in its own part of the largest array: in rows, as
-        # the result lies in memory, or where `right` is far larger than that, in columns.
+        # Threads begin at both ends of the items, and each should stay in its own part of the largest array: in rows,
+        # as the result lies in memory, or where `right` is far larger than that, in columns.
         outer, inner = groups, panel_groups
         across = product.columns.size > product.rows.size and self.terms > 3 * product.rows.size
         if across:
