@@ -3,8 +3,8 @@
     python benchmarks/memory.py [--programs lenet,gpt] [--steps 20]
 
 Asked: a compiled step needs no more than PyTorch's. Counted is the resident memory of the whole process (the network,
-its batch and the library are in both figures and not in the difference), with machine code from the cache on disk, which
-a first process fills.
+its batch and the library are in both figures and not in the difference); machine code comes from the cache on disk,
+which a first process fills.
 """
 
 from __future__ import annotations
