@@ -16,7 +16,7 @@ import numpy as np
 from rushlight.autograd.modes import state as modes
 from rushlight.capture import telling
 from rushlight.capture.program import Program
-from rushlight.capture.recorder import MovingNumbers, Unsuitable
+from rushlight.capture.recorder import MovingNumbers, NewState, Unsuitable
 from rushlight.capture.state import ALWAYS_NUMBERS, CONSTANTS, Scan, hyper_parameter
 from rushlight.core import dtypes
 from rushlight.core.flags import verbosity
@@ -28,7 +28,12 @@ from rushlight.tensor.tensor import Tensor
 #: Programs that a function keeps; another one takes the place of the one that was called longest ago.
 MOST_PROGRAMS = 128
 
+#: Calls that may be eager because an optimizer makes state for a parameter; beyond, it makes some at every call.
+MOST_NEW_STATES = 16
+
 _all: Any = None
+#: The counts of compiled functions that are gone.
+_past = {"compiles": 0, "calls": 0, "eager_calls": 0}
 
 
 def _registry() -> Any:
@@ -63,9 +68,14 @@ class Compiled:
         self._last: Scan | None = None
         self._last_key: Any = None
         self._eager_reason: str | None = None
+        self._new_states = 0
         self._stats: dict[str, Any] = {"compiles": 0, "calls": 0, "eager_calls": 0, "reasons": []}
         self.graph: Any = None
         _registry().add(self)
+
+    def __del__(self) -> None:
+        for name in _past:
+            _past[name] += self._stats[name]
 
     def __repr__(self) -> str:
         return f"<compiled {self.name}>"
@@ -164,16 +174,17 @@ class Compiled:
             scan.undo()
             self._dynamic |= found.names
             return self._slow(kind, args, kwargs, tensors)
+        except NewState as found:
+            scan.undo()
+            self._new_states += 1
+            if self._new_states > MOST_NEW_STATES:
+                return self._keep_eager(f"{found}, at every call", args, kwargs)
+            self._stats["eager_calls"] += 1
+            self._stats["reasons"].append(str(found))
+            return self.function(*args, **kwargs)
         except Unsuitable as found:
             scan.undo()
-            self._eager_reason = str(found)
-            warnings.warn(
-                f"{self!r} stays eager: {found}. See .stats().", RuntimeWarning, stacklevel=4
-            )
-            self._stats["eager_calls"] += 1
-            if verbosity.level:
-                telling.kept_eager(self.name, str(found))
-            return self.function(*args, **kwargs)
+            return self._keep_eager(str(found), args, kwargs)
         except BaseException:
             scan.undo()
             raise
@@ -205,6 +216,17 @@ class Compiled:
                     programs.remove(oldest)
                 if not programs:
                     del kept[key]
+
+    def _keep_eager(self, reason: str, args: Any, kwargs: Any) -> Any:
+        """From now on the function runs as it is; said once, and in `stats`."""
+        self._eager_reason = reason
+        warnings.warn(
+            f"{self!r} stays eager: {reason}. See .stats().", RuntimeWarning, stacklevel=5
+        )
+        self._stats["eager_calls"] += 1
+        if verbosity.level:
+            telling.kept_eager(self.name, reason)
+        return self.function(*args, **kwargs)
 
     def _find_numbers(self, scan: Scan) -> bool:
         """A hyper-parameter that has changed since the last trace becomes one that may change at every call."""
@@ -331,11 +353,17 @@ def _compiled_module(module: Module) -> Module:
         return compiled(*args, **kwargs)
 
     forward.__doc__ = kind.forward.__doc__
-    extended = type(
-        f"Compiled{kind.__name__}",
-        (kind,),
-        {"forward": forward, "_compiled": compiled, "__module__": kind.__module__},
-    )
+
+    def reduce(self: Any, protocol: Any) -> tuple[Any, ...]:
+        """Copied and pickled as the module that it was, to be compiled again."""
+        plain = object.__new__(kind)
+        object.__setattr__(plain, "__dict__", vars(self))
+        return _compiled_module, (plain,)
+
+    members = {
+        "forward": forward, "_compiled": compiled, "__reduce_ex__": reduce, "__module__": kind.__module__,
+    }  # fmt: skip
+    extended = type(f"Compiled{kind.__name__}", (kind,), members)
     twin: Module = object.__new__(extended)
     object.__setattr__(twin, "__dict__", vars(module))
     return twin
@@ -347,9 +375,12 @@ def compile_in_place(self: Module, *args: Any, **kwargs: Any) -> None:
         object.__setattr__(self, "forward", Compiled(self.forward))
 
 
+Module._compile = staticmethod(compile_in_place)
+
+
 def stats() -> dict[str, Any]:
     """The counts of all compiled functions together."""
-    total: dict[str, Any] = {"compiles": 0, "calls": 0, "eager_calls": 0}
+    total: dict[str, Any] = dict(_past)
     for each in _registry():
         for name in total:
             total[name] += each._stats[name]

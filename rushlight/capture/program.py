@@ -11,7 +11,7 @@ import numpy as np
 
 from rushlight.capture.execution import make_executable
 from rushlight.capture.guards import Guards, Kind, kind_of
-from rushlight.capture.recorder import MovingNumbers, Recorder, Unsuitable
+from rushlight.capture.recorder import MovingNumbers, NewState, Recorder, Unsuitable
 from rushlight.capture.results import Results
 from rushlight.capture.state import Scan, hyper_parameter
 from rushlight.capture.trace import Trace
@@ -304,6 +304,8 @@ def _check_structure(before: Scan, after: Scan) -> None:
         names = {n for n in map(hyper_parameter, changed) if n}
         if all(map(hyper_parameter, changed)) and not names & before.dynamic:
             raise MovingNumbers(names)
+        if all(p.startswith(tuple(before.state_paths)) for p in changed):
+            raise NewState("an optimizer's first step makes its state")
         raise Unsuitable(
             f"it changes {changed[0]}, which is no tensor: a program could not repeat that"
         )

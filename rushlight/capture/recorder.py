@@ -34,6 +34,10 @@ class MovingNumbers(Unsuitable):
         self.names = names
 
 
+class NewState(Unsuitable):
+    """An optimizer makes the state of a parameter: this call is made eagerly, the next one may be compiled."""
+
+
 class Cell:
     """One piece of memory in a trace: its current value, and the tensors that look into it."""
 

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any
 
+from rushlight.autograd.modes import no_grad
 from rushlight.autograd.modes import state as modes
 from rushlight.capture.numbers import Number
 from rushlight.capture.recorder import Cell, Unsuitable
 from rushlight.capture.trace import Trace
 from rushlight.compiler.values import Abstract
-from rushlight.tensor.tensor import Tensor, wrap
+from rushlight.ops.record import view_of
+from rushlight.tensor.tensor import Tensor, alias, wrap
 
 
 class Results:
@@ -132,6 +134,9 @@ class Results:
                     if found.tensor is value:
                         self.returned.append(i)
                         return _Same(i)
+            view = self._view(value) if node is None else None
+            if view is not None:
+                return view
             number = self._output(value)
             if node is not None and modes.grad_enabled and not is_spent(node):
                 self.outside.append((number, value))
@@ -154,6 +159,15 @@ class Results:
         if any(_is_traced(v) for v in (value, *getattr(value, "__dict__", {}).values())):
             raise Unsuitable(f"it returns a {kind.__name__} that holds tensors")
         return _Read(value.read) if isinstance(value, Number) else _Constant(value)
+
+    def _view(self, value: Tensor) -> Structure | None:
+        """A returned tensor that looks into the memory of the state; None for any other."""
+        cell, steps, _ = self._recorder.cells.get(id(value), (None, (), None))
+        for held, number in self._trace.cells:
+            if held is cell:
+                self.returned.append(number)
+                return _View(number, steps, value._is_inference)
+        return None
 
     def _parts(self, values: Any) -> list[Structure]:
         return [self._flatten(v) for v in values]
@@ -239,6 +253,21 @@ class _Same(Structure):
 
     def build(self, results: list[Any], tensors: list[Any]) -> Any:
         return tensors[self.number]
+
+
+class _View(Structure):
+    """A tensor that looks into the memory of one of the state."""
+
+    def __init__(self, number: int, steps: Any, inference: bool) -> None:
+        self.number, self.steps, self.inference = number, steps, inference
+
+    def build(self, results: list[Any], tensors: list[Any]) -> Any:
+        with no_grad():
+            source = alias(tensors[self.number])
+        view = view_of(source, self.steps) if self.steps else source
+        if self.inference:
+            view._is_inference = True
+        return view
 
 
 class _Build(Structure):

@@ -148,6 +148,7 @@ class Scan:
         self.tensors: list[Found] = []
         self.key: list[Any] = []
         self.structure: dict[str, Any] = {}
+        self.state_paths: set[str] = set()  # of optimizers
         self.watches: list[Watch] = []
         self.slots: list[tuple[Any, Any, Tensor, str]] = []
         self.groups: list[dict[str, Any]] = []
@@ -370,6 +371,7 @@ class Scan:
                 self._stack.append((hook, path + ".hooks", None))
         self.watches.append(Watch(vars(value), ("state",), (value.state,), len(vars(value))))
         self._dict(value.state, path + ".state", value.state)
+        self.state_paths.add(path + ".state")
 
     def _finish_numbers(self, group: dict[str, Any]) -> None:
         for k in sorted(self.dynamic):

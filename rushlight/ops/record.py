@@ -113,7 +113,7 @@ def _place(node: Node, frame: FrameType | None) -> None:
     node.scope = state.scope
 
 
-def _view_of(source: Tensor, steps: Steps) -> Tensor:
+def view_of(source: Tensor, steps: Steps) -> Tensor:
     """The view, related to its base, with no node yet."""
     view = object.__new__(Tensor)
     view._array = show(source._array, steps)
@@ -143,7 +143,7 @@ _NO_GRAD_VIEW = (
 def make_view(this: Op, source: Tensor, steps: Steps, frame: FrameType | None) -> Tensor:
     """A tensor that looks into the memory of `source`, with its node if one is wanted."""
     edge = edge_of(source) if source.requires_grad else None
-    view = _view_of(source, steps)
+    view = view_of(source, steps)
     if edge is not None:
         if not state.grad_enabled:
             view._view_error = _NO_GRAD_VIEW
@@ -160,7 +160,7 @@ def make_views(
 ) -> tuple[Tensor, ...]:
     """Several views of one tensor, made by one node."""
     edge = edge_of(source) if source.requires_grad else None
-    views = tuple(_view_of(source, steps) for steps in chains)
+    views = tuple(view_of(source, steps) for steps in chains)
     if edge is not None and views and source._array.dtype in INEXACT:
         if state.grad_enabled:
             node = _ViewsNode(this.node_name, edge, chains)
