@@ -11,6 +11,7 @@ others instead of reading a border of zeros: nothing is padded, and no arithmeti
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -141,6 +142,17 @@ def gradient_phases(
         axis = Axis(pixels, taps, grads, 1, -(dilation // common), origin)
         phases.append(Phase(axis, first, stride, tap, every))
     return phases
+
+
+def phases_of(
+    size: Sizes, grads: Sizes, kernel: Sizes, stride: Sizes, before: Sizes, dilation: Sizes
+) -> Iterator[tuple[Phase, ...]]:
+    """The phases of all dimensions, combined."""
+    each = [
+        gradient_phases(*values)
+        for values in zip(size, grads, kernel, stride, before, dilation, strict=True)
+    ]
+    return itertools.product(*each)
 
 
 def segments(
