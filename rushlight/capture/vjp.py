@@ -111,6 +111,7 @@ class Vjp:
         """Gradients of the wanted tensors."""
         if self._executable is None:
             self._executable = make_executable(self.backward, [])
+            self._executable.title = "backward"
         result: list[Any] = self._executable.run([*saved, *grads])
         return result
 

@@ -144,7 +144,7 @@ _shown: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class watching:
-    """`with watching() as runs:` gathers (program, figures) of each run in this block, and nothing is printed."""
+    """`with watching() as runs:` gathers (program, figures) of each run in this block; no table is printed."""
 
     runs: list[tuple[Executable, list[Figures]]] | None = None  # of the innermost block
 

@@ -11,6 +11,7 @@ import pytest
 
 import rushlight
 from rushlight import nn
+from rushlight.compiler.profile import watching
 from rushlight.core.flags import verbosity
 from rushlight.report.memory import chart
 from rushlight.report.page import changes
@@ -103,17 +104,18 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
     assert 'srcdoc="' in found._repr_html_()
 
 
-def test_a_forward_and_its_backward_are_two_programs() -> None:
+def test_a_forward_and_its_backward_are_two_programs(capsys: pytest.CaptureFixture[str]) -> None:
     net = rushlight.compile(nn.Linear(4, 3))
     x = rushlight.randn(2, 4)
-
-    def both(x: Any) -> None:
+    found = rushlight.explain(net, x, runs=1)
+    assert len(found.parts) == 1
+    for _ in range(2):  # without gradients, and with some
         net(x).sum().backward()
-
-    forward = rushlight.explain(net, x, runs=1)
-    assert len(forward.parts) == 1
-    both(x)
-    assert forward.parts[0].kernels
+    with watching() as runs:
+        net(x).sum().backward()
+    assert len({id(executable) for executable, _ in runs}) == 2
+    assert all(figures for _, figures in runs)
+    assert capsys.readouterr().err == ""
 
 
 def test_why_it_was_traced_again_is_told() -> None:
