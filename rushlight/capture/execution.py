@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,27 @@ from rushlight.compiler.graph import Graph, evaluate
 
 def make_executable(graph: Graph, writable: list[tuple[int, int]]) -> Any:
     """The graph as a native program; without llvmlite one that runs the primitives' references."""
-    try:
-        from rushlight.compiler.executable import Executable
-    except ImportError:
+    if not _native():
         return Interpreted(graph, writable)
+    from rushlight.compiler.executable import Executable
+
     return Executable(graph, writable)
+
+
+@functools.cache
+def _native() -> bool:
+    """Whether native programs can be made; where they cannot, that is said, once a process."""
+    try:
+        import llvmlite.binding  # noqa: F401 - only whether it is there
+    except (ImportError, OSError) as error:
+        warnings.warn(
+            f"compiled functions run on NumPy alone, about as fast as eager ones: {error}. "
+            "`pip install llvmlite` makes them native.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 class Interpreted:
@@ -40,15 +58,16 @@ class Interpreted:
 
     def call(self, again: frozenset[int] = frozenset()) -> list[Any]:
         """As `Executable.call`."""
-        results = evaluate(self.graph, self.inputs)
+        # Values may look into inputs that are written below.
+        results = [np.array(value) for value in evaluate(self.graph, self.inputs)]
         for number, value in enumerate(results):
             if number in self._writable:
-                source = self.inputs[self._writable[number]]
-                np.copyto(source, value)
-                results[number] = source
+                into = self.inputs[self._writable[number]]
             elif number in again:
-                np.copyto(self.last[number], value)
-                results[number] = self.last[number]
+                into = self.last[number]
             else:
-                results[number] = self.last[number] = np.array(value)
+                self.last[number] = value
+                continue
+            np.copyto(into, value)
+            results[number] = into
         return results
