@@ -124,9 +124,17 @@ def _step(optimizer: Any) -> bool:
     return settings.stepper(optimizer)
 
 
+def _compile_module(module: Any, options: dict[str, Any]) -> None:
+    """`Module.compile`; the compiler is loaded at the first one."""
+    import importlib
+
+    importlib.import_module("rushlight.capture.api").compile_in_place(module, **options)
+
+
 def tie(namespace: dict[str, Any]) -> None:
     """Fills the package's namespace."""
     settings.stepper = _step  # type: ignore[method-assign]
+    settings.compile_module = _compile_module  # type: ignore[method-assign]
     for name, family in names.METHODS.items():
         setattr(Tensor, name, _Late(name, family))
     for call in FUNCTIONS.values():

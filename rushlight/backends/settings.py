@@ -1,4 +1,4 @@
-"""What may run eager calls: as far as the user has a say, and as far as higher rooms have filled it in."""
+"""What lower rooms ask higher ones to do: who runs eager calls and steps, and who compiles."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ class _Settings:
     def stepper(self, optimizer: Any) -> bool:
         """Filled from above, by capture."""
         return False
+
+    def compile_module(self, module: Any, options: dict[str, Any]) -> None:
+        """Filled from above, by capture: compiles a module's forward in place."""
+        raise RuntimeError("rushlight.capture is not there: nothing can be compiled")
 
 
 settings = _Settings()

@@ -369,10 +369,11 @@ def _compiled_module(module: Module) -> Module:
     return twin
 
 
-def compile_in_place(self: Module, *args: Any, **kwargs: Any) -> None:
-    """Compiles the module's forward; the module itself runs it from now on."""
-    if not isinstance(vars(self).get("forward"), Compiled):
-        object.__setattr__(self, "forward", Compiled(self.forward))
+def compile_in_place(module: Module, **options: Any) -> None:
+    """Compiles a module's forward; the module itself runs it from now on. Options are those of `compile`."""
+    made = compile(module.forward, **options)
+    if isinstance(made, Compiled):
+        object.__setattr__(module, "forward", made)
 
 
 Module._compile = staticmethod(compile_in_place)

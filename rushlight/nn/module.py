@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, TypeVar
 
 from rushlight.autograd.modes import state
+from rushlight.backends.settings import settings
 from rushlight.core import dtypes
 from rushlight.nn import errors
 from rushlight.nn.hooks import HookMethods, global_hooks
@@ -492,6 +493,19 @@ class Module(StateDictMethods, HookMethods):
         for parameter in self.parameters():
             parameter.requires_grad_(requires_grad)
         return self
+
+    def compile(self, **options: Any) -> None:
+        """Compiles the forward in place: calls of this module run as native programs from now on.
+
+        Takes the options of `rushlight.compile`. State, hooks and modes stay the module's own.
+
+        >>> import rushlight
+        >>> net = rushlight.nn.Linear(3, 1)
+        >>> net.compile()
+        >>> net(rushlight.ones(2, 3)).shape
+        torch.Size([2, 1])
+        """
+        settings.compile_module(self, options)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drops the parameters' gradients, or fills them with zeros."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.core import dtypes
+from rushlight.core.traced import needs_values
 from rushlight.tensor.tensor import Tensor
 from rushlight.tensor.values import is_readable
 
@@ -230,8 +231,7 @@ def tensor_repr(tensor: Tensor, contents: str | None = None) -> str:
         if contents is not None:
             text = contents
         elif not is_readable(tensor):
-            text = "..."
-            suffixes.insert(0, f"size={tuple(array.shape)}")
+            raise needs_values("It is printed.")
         else:
             if dtype in (dtypes.float16, dtypes.bfloat16):
                 array = array.astype(np.float32)

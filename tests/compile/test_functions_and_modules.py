@@ -1,4 +1,4 @@
-"""What may be compiled, and what a compiled thing still is: modules, methods, closures, containers, gradients outside."""
+"""What may be compiled, and what it still is then: modules, methods, closures, containers, gradients outside."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_a_write_between_forward_and_backward_is_an_error() -> None:
     out = compiled(X).sum()
     with rushlight.no_grad():
         net.weight.add_(1)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation|changed"):
+    with pytest.raises(RuntimeError, match=r"modified by an inplace operation|changed"):
         out.backward()
 
 

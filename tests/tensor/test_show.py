@@ -179,6 +179,8 @@ def test_unknown_profile() -> None:
 def test_under_a_trace_there_are_no_values_to_print() -> None:
     x = rushlight.ones(2, 3)
     with recording(object()):
-        assert repr(x) == "tensor(..., size=(2, 3))"
-        with pytest.raises(RuntimeError, match="while a function is traced"):
-            x.item()
+        for ask in (repr, str, "{}".format, rushlight.Tensor.item):
+            with pytest.raises(
+                RuntimeError, match="while a function is traced|while the program is traced"
+            ):
+                ask(x)
