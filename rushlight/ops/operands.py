@@ -15,6 +15,9 @@ from rushlight.tensor.promotion import result_dtype
 
 Array = Any
 
+#: Numbers whose values are known; others are hyper-parameters of a program that is being traced.
+PLAIN = (int, float, np.generic)
+
 
 def to(x: Array, dtype: np.dtype[Any]) -> Array:
     """The array in another dtype; itself if it has that dtype."""
@@ -24,7 +27,7 @@ def to(x: Array, dtype: np.dtype[Any]) -> Array:
 def number(value: Any, dtype: np.dtype[Any]) -> Any:
     """A Python number as an operand beside arrays of `dtype`: rounded or wrapped into it as torch does."""
     if dtype is BFLOAT16:
-        return BFLOAT16.type(value)
+        return BFLOAT16.type(value) if isinstance(value, PLAIN) else value
     if dtype in INTEGRAL:
         if dtype == BOOL:
             return bool(value)

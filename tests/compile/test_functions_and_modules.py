@@ -256,3 +256,26 @@ def test_numbers_among_the_results_of_a_training_step() -> None:
     assert step(X) == 0.1
     opt.param_groups[0]["lr"] = 0.01
     assert step(X) == 0.01
+
+
+@pytest.mark.parametrize("dtype", [rushlight.float64, rushlight.bfloat16, rushlight.float16])
+def test_steps_in_other_dtypes(dtype: Any) -> None:
+    results = []
+    for compiled in (False, True):
+        rushlight.manual_seed(5)
+        net = nn.Linear(3, 2).to(dtype)
+        opt = optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+
+        def step(x: Any, net: Any = net, opt: Any = opt) -> Any:
+            opt.zero_grad()
+            loss = net(x).pow(2).mean()
+            loss.backward()
+            opt.step()
+            return loss
+
+        run = rushlight.compile(step) if compiled else step
+        losses = [run(X.to(dtype)).item() for _ in range(4)]
+        results.append((losses, net.weight.detach().float().numpy()))
+    rounding = {rushlight.float64: 1e-12, rushlight.bfloat16: 2e-2, rushlight.float16: 2e-3}[dtype]
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=rounding)
+    np.testing.assert_allclose(results[0][1], results[1][1], rtol=rounding, atol=rounding)

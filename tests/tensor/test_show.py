@@ -181,6 +181,6 @@ def test_under_a_trace_there_are_no_values_to_print() -> None:
     with recording(object()):
         for ask in (repr, str, "{}".format, rushlight.Tensor.item):
             with pytest.raises(
-                RuntimeError, match="while a function is traced|while the program is traced"
+                RuntimeError, match=r"while a function is traced|while the program is traced"
             ):
                 ask(x)
