@@ -1,12 +1,12 @@
 """Passes: functions graph -> graph that make the program smaller before it is cut into kernels.
 
-Each keeps every result's bits, but for the order of a sum; `PASSES` is their order. A graph is never changed in place.
+`PASSES` is their order, with what each requires, ensures and keeps. A graph is never changed in place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from rushlight.compiler.batching import keep_batches_apart
 from rushlight.compiler.gathering import multiply_before_gathering
@@ -16,8 +16,6 @@ from rushlight.compiler.rewriting import Emit, again, rewrite
 
 #: Primitives whose every call counts, though their operands may be equal.
 IMPURE: frozenset[str] = frozenset({"host_draw"})
-
-Pass = Callable[[Graph], Graph]
 
 
 def _is_identity(equation: Equation) -> bool:
@@ -204,16 +202,68 @@ def scalars_first(graph: Graph) -> Graph:
     return Graph(graph.inputs, [*first, *later], graph.outputs)
 
 
+class Pass(NamedTuple):
+    """A pass, and what may be relied upon around it."""
+
+    run: Callable[[Graph], Graph]
+    #: What it takes for granted, and what holds behind it.
+    requires: str
+    ensures: str
+    #: Whether every element of every result keeps its bits; if not, sums are taken in another order.
+    keeps_bits: bool = True
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.run.__name__
+
+
 PASSES: tuple[Pass, ...] = (
-    drop_dead, simplify, keep_batches_apart, share, join_updates, mask_before_placing, sum_before_placing,
-    multiply_before_gathering, simplify, share, scalars_first, drop_dead,
-)  # fmt: skip
+    Pass(drop_dead, "any graph", "every equation is needed, or has an effect"),
+    Pass(
+        simplify,
+        "any graph",
+        "no equation gives its operand back; no reshape, expand or permute of its like",
+    ),
+    Pass(
+        keep_batches_apart,
+        "views of views are merged",
+        "batches of products are not made one and split again",
+    ),
+    Pass(share, "equal equations read equal operands", "no two pure equations are equal"),
+    Pass(
+        join_updates,
+        "chains of slices written into zeros are used once",
+        "those that cover it are concatenations",
+    ),
+    Pass(
+        mask_before_placing,
+        "masks are shared",
+        "masks of pooled values act before gradients are placed",
+    ),
+    Pass(
+        sum_before_placing,
+        "masks act before placing",
+        "sums over placed gradients are of what is placed",
+        False,
+    ),
+    Pass(
+        multiply_before_gathering,
+        "any graph",
+        "tables are multiplied before rows are gathered, if smaller",
+        False,
+    ),
+    Pass(simplify, "any graph", "as above, of what passes have made"),
+    Pass(share, "equal equations read equal operands", "as above, of what passes have made"),
+    Pass(scalars_first, "any graph", "what is computed from single elements alone comes first"),
+    Pass(drop_dead, "any graph", "every equation is needed, or has an effect"),
+)
 
 
 def optimize(graph: Graph, after: Callable[[str, Graph], None] | None = None) -> Graph:
     """All passes in order; `after` is told each one's name and result."""
     for each in PASSES:
-        graph = each(graph)
+        graph = each.run(graph)
         if after is not None:
-            after(each.__name__, graph)
+            after(each.name, graph)
     return graph
