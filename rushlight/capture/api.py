@@ -376,9 +376,6 @@ def compile_in_place(module: Module, **options: Any) -> None:
         object.__setattr__(module, "forward", made)
 
 
-Module._compile = staticmethod(compile_in_place)
-
-
 def stats() -> dict[str, Any]:
     """The counts of all compiled functions together."""
     total: dict[str, Any] = dict(_past)

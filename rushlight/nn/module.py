@@ -5,9 +5,8 @@ State dicts are in state_dict.py, hooks in hooks.py, and the words of errors in 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from rushlight.autograd.modes import state
 from rushlight.backends.settings import settings
@@ -37,8 +36,6 @@ class Module(StateDictMethods, HookMethods):
     _version: int = 1
     training: bool
     call_super_init: bool = False
-    #: Filled by the compiler when it is loaded.
-    _compile: ClassVar[Callable[..., None] | None] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if not self.call_super_init and kwargs:
@@ -374,12 +371,6 @@ class Module(StateDictMethods, HookMethods):
             yield buffer
 
     # -- changing everything below -----------------------------------------------------------------------
-
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compiles the forward in place: this module runs it from now on. Arguments are those of rushlight.compile."""
-        if Module._compile is None:
-            importlib.import_module("rushlight.capture.api")  # a room above: it fills the slot
-        Module._compile(self, *args, **kwargs)  # type: ignore[misc]
 
     def apply(self: Self, fn: Callable[[Module], Any]) -> Self:
         """Calls `fn` on every module below and then on this one; for initialisation."""
