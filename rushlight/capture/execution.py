@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.compiler.graph import Graph, evaluate
+from rushlight.core.floating import quiet, restore
 
 
 def make_executable(graph: Graph, writable: list[tuple[int, int]]) -> Any:
@@ -58,8 +59,12 @@ class Interpreted:
 
     def call(self, again: frozenset[int] = frozenset()) -> list[Any]:
         """As `Executable.call`."""
-        # Values may look into inputs that are written below.
-        results = [np.array(value) for value in evaluate(self.graph, self.inputs)]
+        token = quiet()
+        try:
+            # Values may look into inputs that are written below.
+            results = [np.array(value) for value in evaluate(self.graph, self.inputs)]
+        finally:
+            restore(token)
         for number, value in enumerate(results):
             if number in self._writable:
                 into = self.inputs[self._writable[number]]

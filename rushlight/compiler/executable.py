@@ -25,6 +25,7 @@ from rushlight.compiler.profile import run_told
 from rushlight.compiler.program import SHARED_NS, Program
 from rushlight.compiler.sharing import stays_on_one_core, work_of
 from rushlight.core.flags import verbosity
+from rushlight.core.floating import quiet, restore
 from rushlight.loops.arrays import Array
 from rushlight.loops.kernel import Kernel
 
@@ -325,7 +326,11 @@ class Executable:
     def run_host(self, step: HostStep) -> None:
         """Runs one equation by its reference."""
         operands = tuple(self._view(o) if isinstance(o, Array) else o for o in step.operands)
-        result = step.equation.primitive.evaluate(operands, step.equation.params)
+        token = quiet()
+        try:
+            result = step.equation.primitive.evaluate(operands, step.equation.params)
+        finally:
+            restore(token)
         for value, target in zip(
             result if isinstance(result, tuple) else (result,), step.results, strict=True
         ):

@@ -74,11 +74,17 @@ print(*[w.message for w in caught], sep="|")
 
 def test_settings_of_threads_do_not_need_it(python: Callable[..., str]) -> None:
     python(
-        BLOCKED
+        "import warnings\n"
+        + BLOCKED
         + """
 rushlight.set_num_threads(3)
 assert rushlight.get_num_threads() == 3
 assert rushlight.set_flush_denormal(False)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", RuntimeWarning)
+    f = rushlight.compile(lambda x: x.log())
+    f(rushlight.ones(1))
+assert f(rushlight.zeros(1)).item() == float("-inf")  # and no warning of NumPy's
 assert (rushlight.rand(70, 70) @ rushlight.rand(70, 70)).shape == (70, 70)
 assert rushlight.nn.Conv2d(1, 2, 3)(rushlight.rand(1, 1, 64, 64)).shape == (1, 2, 62, 62)
 """
