@@ -97,6 +97,7 @@ class Assembly:
                 if isinstance(operand, Var):
                     self._uses[operand] = self._uses.get(operand, 0) + 1
         self._destinations = self._find_destinations()
+        self._orders = self._wanted_orders()
         self._claim_outputs(writable)
         for group in self.grouping.groups:
             self._emit(group)
@@ -126,12 +127,34 @@ class Assembly:
         return found
 
     def _only_reshaped(self, var: Var) -> bool:
+        """Whether a value lies in the memory of its root as it was made, or as a product can be told to make it."""
+        permuted = False
         while var in self.grouping.views:
             equation = self.grouping.views[var]
-            if equation.primitive.name != "reshape":
+            if equation.primitive.name not in ("reshape", "permute"):
                 return False
+            permuted |= equation.primitive.name == "permute"
             var = equation.operands[0]
-        return var in self.grouping.group_of
+        group = self.grouping.group_of.get(var)
+        return group is not None and (not permuted or _is_product(group, var))
+
+    def _wanted_orders(self) -> dict[Var, tuple[int, ...]]:
+        """For products that are wanted with permuted axes, as one run of memory: the order that gives just that."""
+        found: dict[Var, tuple[int, ...]] = {}
+        for view in self.grouping.views.values():
+            source = view.operands[0]
+            before = self.grouping.views.get(source)
+            if view.primitive.name != "reshape" or before is None:
+                continue
+            root = before.operands[0]
+            group = self.grouping.group_of.get(root)
+            if before.primitive.name != "permute" or group is None or not _is_product(group, root):
+                continue
+            axes = before.params["axes"]
+            natural = Array(Memory(0), root.dtype, root.shape).permute(axes)
+            if natural.reshape(view.outputs[0].shape) is None:
+                found.setdefault(root, tuple(axes))
+        return found
 
     def _part(self, var: Var) -> Array | None:
         """The place of a value inside of the concatenation that it goes to."""
@@ -142,7 +165,16 @@ class Assembly:
         operand = head.operands[number]
         starts, stops = [0] * whole.ndim, list(whole.shape)
         starts[axis], stops[axis] = start, start + operand.shape[axis]
-        return whole.slice(starts, stops, [1] * whole.ndim).reshape(var.shape)
+        part: Array | None = whole.slice(starts, stops, [1] * whole.ndim)
+        while part is not None and operand is not var:  # the views between, backwards
+            view = self.grouping.views[operand]
+            operand = view.operands[0]
+            if view.primitive.name == "reshape":
+                part = part.reshape(operand.shape)
+            else:
+                axes = view.params["axes"]
+                part = part.permute(sorted(range(len(axes)), key=axes.__getitem__))
+        return part
 
     def _whole(self, head: Equation) -> Array:
         """The memory of a concatenation, which is there before its parts are."""
@@ -255,7 +287,9 @@ class Assembly:
         if var.dtype.name not in KINDS:
             return _opaque(var, "object")
         memory = Memory(_bytes(var), "")
-        order = None if group is None else choose_order(group, var, self.arrays, self._layouts)
+        order = self._orders.get(var)
+        if order is None and group is not None:
+            order = choose_order(group, var, self.arrays, self._layouts)
         return Array(
             memory, var.dtype, var.shape, None if order is None else _strides(var.shape, order)
         )
@@ -543,6 +577,17 @@ def _opaque(var: Var, name: str) -> Array:
 
 def _bytes(var: Var) -> int:
     return max(64, var.size * var.dtype.itemsize)
+
+
+def _is_product(group: Group, var: Var) -> bool:
+    """Whether a value is a product's result, or of its shape and stored with it: it may lie in any order."""
+    head = group.head
+    return (
+        head is not None
+        and head.primitive.name == "contract"
+        and group.kind == "heavy"
+        and var.shape == head.outputs[0].shape
+    )
 
 
 def _strides(shape: Sequence[int], order: Sequence[int]) -> list[int]:
