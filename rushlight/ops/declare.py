@@ -140,6 +140,7 @@ class Op:
         #: The number of each tensor parameter's edge, where none is a list.
         self.positions: dict[int, int] = {i: k for k, (i, _) in enumerate(self.tensors)}
         self.differentiable: bool = options.get("differentiable", True)
+        self.undefined_grads: bool = options.get("undefined_grads", False)
         self.sampler: Callable[[Any], Iterator[Any]] | None = None
 
     def samples(self, make: Any) -> Iterable[Any]:
@@ -224,7 +225,8 @@ def op(body: Callable[..., Any] | None = None, **options: Any) -> Any:
     last of them are for the gradient formulas only; the caller then gets the others as a plain tuple),
     `view`, `composite` (the body calls ops on tensors and needs no gradient),
     `factory` (makes a new tensor: also takes layout, device, requires_grad and pin_memory, and its body gets a NumPy
-    dtype), `differentiable=False` (results never require a gradient), `traceable=False` (result
+    dtype), `differentiable=False` (results never require a gradient), `undefined_grads=True` (the
+    gradient formula is given None, not zeros, for outputs that no gradient reached), `traceable=False` (result
     shapes depend on values),
     `function=False` (a method only), `node` (torch's name for its node where that does not follow from `name`).
     """

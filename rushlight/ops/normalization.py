@@ -24,7 +24,12 @@ from rushlight.primitives.reduction import reduce_sum
 Axes = tuple[int, ...]
 
 
-@op(function=False, outputs=("standard", "center", "scale"), node="NativeBatchNormBackward0")
+@op(
+    function=False,
+    outputs=("standard", "center", "scale"),
+    node="NativeBatchNormBackward0",
+    undefined_grads=True,
+)
 def standardized(input: Array, axes: Axes, eps: float) -> Any:
     """(x - mean) / sqrt(variance + eps) over `axes`, with the mean and 1 / sqrt(variance + eps),
     which keep their dims.
@@ -46,10 +51,18 @@ def standardized_gradient(
     """The gradient through the mean and the variance; those of the mean and the scale themselves are added."""
     grad, center_grad, scale_grad = grads
     count = shapes.size_of(input_shape[a] for a in axes)
-    along = sum(grad, axes, True) / count
-    across = sum(grad * standard, axes, True) / count
-    result = scale * (grad - along - standard * across)
-    return result + (center_grad - scale_grad * scale * scale * standard) / count
+    result: Any = None
+    if grad is not None:
+        along = sum(grad, axes, True) / count
+        across = sum(grad * standard, axes, True) / count
+        result = scale * (grad - along - standard * across)
+    if center_grad is not None:
+        shifted = expand(center_grad / count, input_shape)
+        result = shifted if result is None else result + shifted
+    if scale_grad is not None:
+        bent = scale_grad * scale * scale * standard / count
+        result = -bent if result is None else result - bent
+    return result
 
 
 @standardized.samples

@@ -233,7 +233,7 @@ class OpNode(Node):
     def apply(self, grads: list[Any], create_graph: bool) -> Sequence[Any]:
         edges = self.edges
         results: list[Any] = [None] * len(edges)
-        if len(grads) > 1:
+        if len(grads) > 1 and not self.op.undefined_grads:
             grads = self._materialized(grads, create_graph)
         fitted = fit_tensor if create_graph else fit
         positions = self.op.positions
