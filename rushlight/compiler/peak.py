@@ -20,12 +20,12 @@ from rushlight.loops.builder import F32, Value
 from rushlight.loops.kernel import Kernel, Plan
 from rushlight.loops.nest import along
 
-#: Turns of the loop in registers that one item does, and items: some milliseconds in all.
-TURNS, ITEMS = 4096, 256
+#: Turns of the loop in registers that one item does, and items: runs are short, so that some of many are undisturbed.
+TURNS, ITEMS = 2048, 128
 #: Elements of each of the three arrays that the streams go through: 32 MB, more than caches hold.
 STREAM, BLOCK = 8 << 20, 1 << 16
 #: How often each is measured; the best counts, as other programs only take time away.
-RUNS = 7
+ARITHMETIC_RUNS, STREAM_RUNS = 80, 15
 
 
 class Machine(NamedTuple):
@@ -115,10 +115,10 @@ def _runner(kernel: Kernel, memory: list[np.ndarray]) -> Callable[[], float]:
 def _arithmetic() -> float:
     kernel, out, flops = arithmetic_kernel(Plan(host_target()))
     run = _runner(kernel, [np.empty(out.shape, np.float32)])
-    return flops * ITEMS / min(run() for _ in range(RUNS))
+    return flops * ITEMS / min(run() for _ in range(ARITHMETIC_RUNS))
 
 
 def _stream() -> float:
     kernel, arrays = stream_kernel(Plan(host_target()))
     run = _runner(kernel, [np.zeros(a.shape, np.float32) for a in arrays])
-    return 3 * 4 * STREAM / min(run() for _ in range(RUNS))
+    return 3 * 4 * STREAM / min(run() for _ in range(STREAM_RUNS))

@@ -120,7 +120,7 @@ def correlate(
     cut = 1
     if lead:
         cut = min(lead[0].results, -(-ITEMS // (batch * groups * panels)))
-    flops = 2 * batch * groups * outer * inner * product_of([a.results * a.taps for a in axes])
+    flops = 2 * batch * groups * outer * inner * product_of([a.pairs for a in axes])
     items = batch * groups * panels * cut
     b = plan.kernel(
         stem, items, flops / items * (panels * wide / outer) * FLOP_NS[kind] + 20, flops=flops,
@@ -176,8 +176,8 @@ def correlate(
 
                         if served is None:
                             return b.loop(0, last.taps, tap, totals, label="tap")
-                        for t, (low, high) in enumerate(served):
-                            totals = tap(b.const(t), *totals, low=low, high=high)
+                        for t, (first, end) in enumerate(served):
+                            totals = tap(b.const(t), *totals, low=first, high=end)
                         return totals
                     axis, (low, high) = lead[depth], ranges[depth]
                     begin = index[depth] * axis.move + axis.origin

@@ -71,7 +71,7 @@ class WeightGradient:
             x.dtype, (parts, groups, self.inner, *self.kernel, self.panels * self.width)
         )
         flops = 2 * x.shape[0] * grad.shape[1] * self.inner * product_of(
-            [a.results * a.taps for a in (*self.lead, self.last)]
+            [a.pairs for a in (*self.lead, self.last)]
         )  # fmt: skip
         items = parts * (product_of(self.outside) if little else 1)
         work = flops / items * (self.panels * self.width / self.outer) * FLOP_NS[self.kind] + 50
@@ -198,7 +198,7 @@ class WeightGradient:
             return new
 
         if along is not None:
-            return b.loop(*along, pixel, totals, label="x")
+            return b.loop(along[0], along[1], pixel, totals, label="x")
         low, high = last.whole()
         sums: Any = totals
         for p in range(low):

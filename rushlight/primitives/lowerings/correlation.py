@@ -56,6 +56,11 @@ class Axis:
         high = (self.size - 1 - self.origin - tap * self.step) // self.move + 1
         return low, max(low, min(self.results, high))
 
+    @property
+    def pairs(self) -> int:
+        """How many taps of all results lie inside: what has to be multiplied."""
+        return sum(high - low for low, high in map(self.results_of, range(self.taps)))
+
     def whole(self) -> tuple[int, int]:
         """The range of results all of whose taps lie inside."""
         ranges = [self.results_of(t) for t in (0, self.taps - 1)]
@@ -196,12 +201,11 @@ def nest(
         if depth == len(sizes):
             body(index)
             return
-        b.loop(
-            0,
-            sizes[depth],
-            lambda i: step(depth + 1, [*index, i]) and None,
-            label=f"{label}{depth}",
-        )
+
+        def inside(i: Value) -> None:
+            step(depth + 1, [*index, i])
+
+        b.loop(0, sizes[depth], inside, label=f"{label}{depth}")
 
     step(0, [])
 

@@ -151,7 +151,7 @@ def correlate(
     places = [a.results // n for a, n in zip(lead, window, strict=False)]
     cut = places[0] if places else 1
     shares = 1 if blocks * cut >= ITEMS else -(-outer // rows)
-    flops = 2 * x.shape[0] * outer * inner * product_of([a.results * a.taps for a in axes])
+    flops = 2 * x.shape[0] * outer * inner * product_of([a.pairs for a in axes])
     items = blocks * cut * shares
     b = plan.kernel(
         stem, items, flops / items * FLOP_NS[kind] + 20, flops=flops, nbytes=BYTES[kind] * (x.size + sink.array.size)
@@ -276,7 +276,7 @@ def weight_gradient(plan: Plan, sink: Sink, x: Array, grad: Array, axes: Sequenc
     lines = lead[0].results if lead else 1
     parts = max(1, min(lines, ITEMS // (inner * taps * tiles)))
     partial = plan.scratch(x.dtype, (parts, *sink.shape)) if parts > 1 else None
-    flops = 2 * x.shape[0] * outer * inner * product_of([a.results * a.taps for a in axes])
+    flops = 2 * x.shape[0] * outer * inner * product_of([a.pairs for a in axes])
     items = parts * inner * taps * tiles
     b = plan.kernel(
         "convolve_weight_lanes", items, flops / items * FLOP_NS[kind] + 20, flops=flops,
