@@ -271,7 +271,10 @@ def _kind(args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
         if isinstance(value, Tensor):
             tensors.append(value)
             array = value._array
-            parts.append((array.shape, array.dtype, value._requires_grad, value._grad is None))
+            order = None if array.flags.c_contiguous else array.strides
+            parts.append(
+                (array.shape, array.dtype, value._requires_grad, value._grad is None, order)
+            )
         else:
             parts.append(_kind_of(value, tensors))
     if kwargs:
@@ -287,7 +290,8 @@ def _kind_of(value: Any, tensors: list[Tensor]) -> Any:
     if isinstance(value, Tensor):
         tensors.append(value)
         array = value._array
-        return (array.shape, array.dtype, value._requires_grad, value._grad is None)
+        order = None if array.flags.c_contiguous else array.strides
+        return (array.shape, array.dtype, value._requires_grad, value._grad is None, order)
     if isinstance(value, CONSTANTS):
         return (type(value), repr(value))
     if isinstance(value, (list, tuple)):

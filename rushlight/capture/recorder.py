@@ -26,6 +26,27 @@ class Unsuitable(Exception):
     """The function does something that no program of arrays can repeat; it is run as it is."""
 
 
+#: Views whose strides NumPy finds without looking at elements.
+_PLAIN_VIEWS = frozenset({"permute", "expand", "slice", "diagonal", "windows"})
+
+
+def _strides_of(source: Any, steps: Any) -> tuple[int, ...] | None:
+    """The strides of a view, as eager code would make it; None where they are not known."""
+    outline = source.outline()
+    for view, params in steps:
+        name = view.primitive.name
+        if name in _PLAIN_VIEWS:
+            outline = view.primitive.reference(np, outline, **params)
+        elif name == "reshape":
+            try:
+                outline = outline.reshape(params["shape"], copy=False)
+            except ValueError:
+                return None
+        else:
+            return None
+    return tuple(outline.strides)
+
+
 class MovingNumbers(Unsuitable):
     """Hyper-parameters change in the function itself (a scheduler's momentum): traced anew, they may."""
 
@@ -231,6 +252,10 @@ class Recorder:
         if not isinstance(source._array, Abstract) and id(source) not in self.cells:
             return
         cell, before, _ = self.cell_of(source)
+        if steps and view._array is not source._array:
+            strides = _strides_of(source._array, steps)
+            if strides is not None:
+                view._array.lie(strides)
         self.cells[id(view)] = (cell, before + tuple(steps), view)
         cell.lookers.append((view, before + tuple(steps)))
 
@@ -248,7 +273,10 @@ class Recorder:
         cell.value = update(cell.value, fitted, steps) if steps else fitted
         cell.written = True
         for other, chain in cell.lookers:
+            before = other._array
             other._array = show(cell.value, chain)
+            if isinstance(before, Abstract):
+                other._array.lie(before.strides)
 
     def fitted(self, value: Any, like: Any) -> Any:
         """A value in the dtype and shape of what it is written to."""

@@ -69,6 +69,7 @@ class Trace:
                 value = self.recorder.input(
                     array.shape, array.dtype, ("tensor", i), plain(found.path, self.scan.function)
                 )
+                value.lie(array.strides)
                 cell = Cell(value)
                 if array.size:
                     by_memory[place] = cell
@@ -80,7 +81,9 @@ class Trace:
                 tensor._array = cell.value
         for tensor in views:
             cell, _, _ = self.recorder.cells[id(tensor._base)]
+            strides = tensor._array.strides
             tensor._array = show(cell.value, tensor._steps)
+            tensor._array.lie(strides)
             cell.lookers.append((tensor, tensor._steps))
             self.recorder.cells[id(tensor)] = (cell, tensor._steps, tensor)
 

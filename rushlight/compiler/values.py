@@ -14,18 +14,23 @@ from rushlight.primitives import elementwise, structural
 
 
 class _Flags:
-    """What is asked of an array's memory: traced values lie in the order of their indices, and may be written."""
+    """What is asked of an array's memory."""
 
-    c_contiguous = writeable = owndata = aligned = True
+    writeable = owndata = aligned = True
     f_contiguous = False
+
+    def __init__(self, c_contiguous: bool) -> None:
+        self.c_contiguous = c_contiguous
+
+
+_FLAGS = {True: _Flags(True), False: _Flags(False)}
 
 
 class Abstract:
     """A traced array: shape, dtype, ndim, size, and Python's operators."""
 
-    __slots__ = ("__weakref__", "dtype", "ndim", "shape", "size", "var")
+    __slots__ = ("__weakref__", "_strides", "dtype", "ndim", "shape", "size", "var")
 
-    flags = _Flags()
     base = None
     __array_priority__ = 2000
 
@@ -34,14 +39,35 @@ class Abstract:
         self.shape, self.dtype = var.shape, var.dtype
         self.ndim = len(self.shape)
         self.size = size_of(self.shape)
+        self._strides: tuple[int, ...] | None = None
 
     def __repr__(self) -> str:
         return f"<traced {self.var.aval}>"
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Bytes between neighbours, as of contiguous memory."""
-        return tuple(s * self.dtype.itemsize for s in contiguous_strides(self.shape))
+        """Bytes between neighbours: those of the memory that eager code would look into, else of contiguous memory."""
+        return self._strides or tuple(
+            s * self.dtype.itemsize for s in contiguous_strides(self.shape)
+        )
+
+    @property
+    def flags(self) -> _Flags:
+        """Whether the elements lie in order, as an array's flags say it."""
+        strides = self._strides
+        if strides is None or not self.size:
+            return _FLAGS[True]
+        item = self.dtype.itemsize
+        ordered = zip(self.shape, strides, contiguous_strides(self.shape), strict=True)
+        return _FLAGS[all(n == 1 or have == step * item for n, have, step in ordered)]
+
+    def lie(self, strides: tuple[int, ...]) -> None:
+        """Notes the strides that this value's memory would have eagerly: they decide what is a view and what a copy."""
+        self._strides = tuple(strides)
+
+    def outline(self) -> np.ndarray[Any, Any]:
+        """An array of these strides whose elements must not be touched."""
+        return np.lib.stride_tricks.as_strided(np.empty(1, self.dtype), self.shape, self.strides)
 
     @property
     def itemsize(self) -> int:

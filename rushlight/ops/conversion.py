@@ -114,7 +114,8 @@ def _is_ordered(x: Any, wanted: Any) -> bool:
         return bool((array if order is None else array.transpose(order)).flags.c_contiguous)
     if order is not None:
         return False
-    return not isinstance(x, Tensor) or all(step[0] is s.reshape for step in x._steps)
+    flags = getattr(array, "flags", None)
+    return flags is None or bool(flags.c_contiguous)
 
 
 @op(method=True, function=False, composite=True)

@@ -360,7 +360,7 @@ def _mask_for(x: Tensor, index: Any, value: Tensor) -> Any:
         return None
     mask, shape = _as_index(index), x._array.shape
     rest = len(shape) - mask.ndim
-    if not mask.ndim or mask.shape != shape[: mask.ndim]:
+    if mask.shape != shape[: mask.ndim]:
         return None
     have = value._array.shape
     if len(have) > rest + 1 or (len(have) == rest + 1 and have[0] != 1):

@@ -244,7 +244,7 @@ def check_writable(self: Tensor, name: str, tracked: bool) -> None:
             "normal tensor before doing inplace update."
         )
     array = self._array
-    if type(array) is ndarray and 0 in array.strides and array.size > 1:
+    if 0 in getattr(array, "strides", ()) and array.size > 1:
         if any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)):
             raise RuntimeError(
                 "unsupported operation: more than one element of the written-to tensor refers to a single memory "

@@ -8,23 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from rushlight.core import dtypes, shapes
 from rushlight.core.shapes import dimension
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.operands import sequence
 from rushlight.ops.sampling import unary_samples
 from rushlight.primitives import structural as s
-from rushlight.primitives.interpreter import slot
 from rushlight.primitives.views import Steps
 from rushlight.tensor.size import Size
 
 
 def is_viewable(x: Array, shape: tuple[int, ...]) -> bool:
-    """Whether this memory can be seen in another shape without a copy. Traced values always can."""
-    if slot.recorder is not None or x.flags.c_contiguous:
+    """Whether this memory can be seen in another shape without a copy."""
+    flags = getattr(x, "flags", None)
+    if flags is None or flags.c_contiguous:
         return True
     try:
-        x.reshape(shape, copy=False)
+        (x if isinstance(x, np.ndarray) else x.outline()).reshape(shape, copy=False)
     except ValueError:
         return False
     return True
