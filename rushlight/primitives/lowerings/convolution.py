@@ -14,7 +14,7 @@ from rushlight.loops.builder import F32, F64, Value
 from rushlight.loops.kernel import Kernel, Plan
 from rushlight.loops.nest import spread
 from rushlight.primitives import convolution as c
-from rushlight.primitives.lowerings import channels_in_lanes, images_in_lanes
+from rushlight.primitives.lowerings import channels_in_lanes, depthwise, images_in_lanes
 from rushlight.primitives.lowerings.channels_weight import WeightGradient
 from rushlight.primitives.lowerings.copying import copy_into
 from rushlight.primitives.lowerings.correlation import Phase, Sizes, forward_axes, phases_of
@@ -60,6 +60,12 @@ def _(
             lambda p: p,
         )  # fmt: skip
         return None
+    if depthwise.suits(w.shape, groups):
+        x, weights = depthwise.channels_last(plan, x), depthwise.pack(plan, w)
+        depthwise.correlate(
+            plan, "convolve_depthwise", sink, x, weights, weights.strides[:-1], 0, axes, lambda p: p
+        )
+        return None
     weights = channels_in_lanes.pack(plan, w, groups, turned=False)
     channels_in_lanes.correlate(
         plan, "convolve", sink, x, weights, weights.strides[2:-2], 0, outer, axes, lambda p: p
@@ -82,9 +88,13 @@ def _(
     lanes = plan.target.lanes(grad.kind)
     outer, inner = w.shape[1], w.shape[0] // groups
     images = images_in_lanes.suits(sink.array, sink.array, groups, w.shape[-1], lanes)
+    single = depthwise.suits(w.shape, groups)
     if images:
         grad = side_by_side(plan, grad)
         strides = w.strides[2:]
+    elif single:
+        grad, weights = depthwise.channels_last(plan, grad), depthwise.pack(plan, w)
+        strides = weights.strides[:-1]
     else:
         weights = channels_in_lanes.pack(plan, w, groups, turned=True)
         strides = weights.strides[2:-2]
@@ -104,6 +114,10 @@ def _(
                 plan, "convolve_input_lanes", sink, grad, w, w.strides[1], w.strides[0], steps, start, outer, inner,
                 axes, place,
             )  # fmt: skip
+        elif single:
+            depthwise.correlate(
+                plan, "convolve_input_depthwise", sink, grad, weights, steps, start, axes, place
+            )
         else:
             channels_in_lanes.correlate(
                 plan, "convolve_input", sink, grad, weights, steps, start, outer, axes, place
@@ -137,10 +151,9 @@ def _(
         x, grad = side_by_side(plan, x), side_by_side(plan, grad)
         images_in_lanes.weight_gradient(plan, sinks[0], x, grad, axes)
         return None
-    if grad.strides[1] != 1:
-        memory = plan.scratch(grad.dtype, (grad.shape[0], *grad.shape[2:], grad.shape[1]))
-        turned = memory.permute((0, grad.ndim - 1, *range(1, grad.ndim - 1)))
-        copy_into(plan, Sink(turned), grad, "turn")
-        grad = turned
+    grad = depthwise.channels_last(plan, grad)
+    if depthwise.suits((grad.shape[1], x.shape[1] // groups, *size), groups):
+        depthwise.weight_gradient(plan, sinks[0], depthwise.channels_last(plan, x), grad, axes)
+        return None
     WeightGradient(plan, x, grad, groups, axes).emit(sinks[0])
     return None
