@@ -436,6 +436,7 @@ class Assembly:
             and root not in map(self.grouping.root, self.graph.outputs)
             and self.grouping.last_reader.get(root, -1) <= group.number
             and self.array(var).memory is self.array(root).memory
+            and self.array(var).is_contiguous
         )
 
     def _emit_concatenation(self, group: Group) -> None:

@@ -3,7 +3,8 @@
 Pictures (N, C, ...) keep channels side by side (many channels) or images side by side (few channels, a batch that fills
 vectors): lanes are then never wasted, whatever the width of the picture. It is one decision for all pictures that
 convolutions, poolings and elementwise equations tie together, made by what their convolutions would cost, because a
-chain that changes its layout half way pays for the copies. Everything else lies in the order of its indices.
+chain that changes its layout half way pays for the copies. Sequences that are only read with steps and batch exchanged
+lie as they are read. Everything else lies in the order of its indices.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ CONVOLUTIONS = {"convolve": 1, "convolve_input": 1, "convolve_weight": 2}
 FOLLOWING = frozenset(
     {"max_windows", "place_windows", "pick_windows", "sum_windows", "spread_windows", "pad", "flip"}
 )
+#: Heavy primitives that can write their first result in any order of its rows.
+ROWS = frozenset({"take", "lstm", "gru", "elman"})
 #: Shares of the peak that tiles reach: images in lanes with rows of pictures in the first cache, or beyond it;
 #: channels in lanes, where each lane has a channel.
 NEAR, FAR, CHANNELS = 0.95, 0.62, 0.92
@@ -128,7 +131,29 @@ def choose_layouts(graph: Graph, target: Target) -> dict[Var, Order | None]:
             orders[var] = (
                 (1, *rest, 0) if images else (0, *rest, 1) if var.shape[1] >= lanes else None
             )
-    return orders
+    return orders | _turned_rows(graph)
+
+
+def _turned_rows(graph: Graph) -> dict[Var, Order | None]:
+    """Values made of rows that all who read them want in another order: they are made in that order."""
+    axes: dict[Var, set[Order]] = {}
+    others = set(graph.outputs)
+    for equation in graph.equations:
+        for operand in equation.operands:
+            if isinstance(operand, Var) and equation.primitive.name == "permute":
+                axes.setdefault(operand, set()).add(tuple(equation.params["axes"]))
+            elif isinstance(operand, Var):
+                others.add(operand)
+    return {
+        var: next(iter(wanted))
+        for var, wanted in axes.items()
+        if len(wanted) == 1
+        and var not in others
+        and var.equation is not None
+        and var.equation.primitive.name in ROWS
+        and var is var.equation.outputs[0]
+        and max(wanted)[-1] == var.ndim - 1
+    }
 
 
 def turn_inputs(

@@ -51,3 +51,21 @@ def test_a_result_lies_where_an_operand_was_that_nobody_needs(kept: bool) -> Non
     (layer,) = [e for e in assembly.graph.equations if e.primitive.name == "lstm"]
     steps, gates = assembly.array(layer.operands[0]), assembly.array(layer.outputs[3])
     assert (steps.memory is gates.memory) is not kept
+
+
+@pytest.mark.parametrize("other_reader", [False, True])
+def test_sequences_lie_as_they_are_read(other_reader: bool) -> None:
+    from rushlight.ops.recurrent import lstm_layer
+
+    load_all()
+    x, weight, w = rushlight.randn(3, 2, 16), rushlight.randn(16, 4), rushlight.randn(5, 4)
+    h, c = rushlight.randn(2, 4), rushlight.randn(2, 4)
+
+    def run() -> object:
+        output = lstm_layer(x, weight, h, c, None, False)[0]
+        result = F.linear(output.transpose(0, 1), w)
+        return (result, output.sum()) if other_reader else result
+
+    assembly = Assembly(optimize(traced(run)), Target())
+    (layer,) = [e for e in assembly.graph.equations if e.primitive.name == "lstm"]
+    assert assembly.array(layer.outputs[0]).strides == ((8, 4, 1) if other_reader else (4, 12, 1))
