@@ -205,7 +205,9 @@ class Assembly:
                     if var.dtype.name in KINDS
                     else _opaque(var, f"output {number}")
                 )
-                direct = self._layouts.get(var) is None  # else it is turned at the end, in whole squares
+                direct = (
+                    self._layouts.get(var) is None
+                )  # else it is turned at the end, in whole squares
             self.outputs.append(array)
             if direct and var in self.grouping.group_of and var not in self.claimed:
                 self.claimed[var] = array

@@ -66,7 +66,9 @@ class WeightGradient:
             parts = min(units, -(-ITEMS // product_of(self.outside)))
         else:
             most = max(LEAST_PARTS, plan.target.second_cache // 2 // (weights * item_bytes))
-            parts = min(units, MOST_PARTS, 1 << most.bit_length() - 1)  # whole shares for 2 and 4 threads
+            parts = min(
+                units, MOST_PARTS, 1 << most.bit_length() - 1
+            )  # whole shares for 2 and 4 threads
         self.partial = plan.scratch(
             x.dtype, (parts, groups, self.inner, *self.kernel, self.panels * self.width)
         )
