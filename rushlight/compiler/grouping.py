@@ -317,22 +317,26 @@ class Grouping:
             or group.axes not in (None, axes)
             or not source.size
         ):
-            group = None
-            for sibling in reversed(self._readers.get(self.root(source), [])):
-                if (
-                    sibling.kind == "loop"
-                    and sibling.shape == source.shape
-                    and sibling.axes == axes
-                    and self._fit(sibling, [equation])
-                ):
-                    group = sibling
-                    break
+            group = next(
+                (g for g in self._sums_beside(source, axes) if self._fit(g, [equation])), None
+            )
             if group is None:
                 group = self._begin("loop", source.shape)
         self._note_reads(group, equation)
         group.axes = axes
         group.equations.append(equation)
         self.group_of[equation.outputs[0]] = group
+
+    def _sums_beside(self, source: Var, axes: tuple[int, ...]) -> list[Group]:
+        """Loops that reduce, along the same axes, the value or others that are made where it is made; latest first."""
+        root = self.root(source)
+        maker = self.group_of.get(root)
+        values = [root] if maker is None else [root, *(v for v in maker.members if v is not root)]
+        readers = dict.fromkeys(g for v in values for g in self._readers.get(v, ()))
+        beside = [
+            g for g in readers if g.kind == "loop" and g.shape == source.shape and g.axes == axes
+        ]
+        return sorted(beside, key=lambda g: -g.number)
 
     # -- what must be stored ---------------------------------------------------------------------------------
 

@@ -17,6 +17,9 @@ from rushlight.compiler.rewriting import Emit, again, rewrite
 #: Primitives whose every call counts, though their operands may be equal.
 IMPURE: frozenset[str] = frozenset({"host_draw"})
 
+#: Second operands that leave every first one as it is, bit for bit (x + 0 does not: -0 + 0 is 0).
+NEUTRAL = {"mul": 1, "div": 1, "sub": 0}
+
 
 def _is_identity(equation: Equation) -> bool:
     """Whether the equation gives its first operand, element for element."""
@@ -39,6 +42,10 @@ def _is_identity(equation: Equation) -> bool:
         return not params["axes"]
     if name == "conj":
         return source.dtype.kind != "c"
+    if name in NEUTRAL:
+        number = equation.operands[1]
+        same = (source.shape, source.dtype) == (result.shape, result.dtype)
+        return same and not isinstance(number, Var) and bool(number == NEUTRAL[name])
     return False
 
 

@@ -69,3 +69,29 @@ def test_sequences_lie_as_they_are_read(other_reader: bool) -> None:
     assembly = Assembly(optimize(traced(run)), Target())
     (layer,) = [e for e in assembly.graph.equations if e.primitive.name == "lstm"]
     assert assembly.array(layer.outputs[0]).strides == ((8, 4, 1) if other_reader else (4, 12, 1))
+
+
+def test_sums_over_one_gradient_are_one_loop() -> None:
+    """Those of batch normalization's backward: of the gradient, and of its product with the standardized input."""
+    x = rushlight.randn(4, 3, 5, 5)
+    w = rushlight.randn(3, 3, 3, 3)
+    scale = rushlight.randn(3, 1, 1)
+
+    def run() -> object:
+        y = F.conv2d(x, w, padding=1).relu()
+        return y.sum((0, 2, 3)), (y * scale).sum((0, 2, 3)), (y * scale * x).sum((0, 2, 3))
+
+    groups = _groups(optimize(traced(run)))
+    (sums,) = [g for g in groups if "reduce_sum" in g]
+    assert sums.count("reduce_sum") == 3
+
+
+def test_an_update_follows_its_gradient_in_the_same_loop() -> None:
+    """A decay that is ready long before the gradient waits for it."""
+    x, w, rate = rushlight.randn(8, 5), rushlight.randn(4, 5), rushlight.tensor(0.5)
+
+    def run() -> object:
+        gradient = x[:, :4].T @ x
+        return w * (1 - rate * 0.1) - gradient * rate
+
+    assert _groups(optimize(traced(run))) == [["mul", "sub"], ["contract", "mul", "mul", "sub"]]

@@ -83,9 +83,12 @@ CASES = [
   %3: float32[3,2] = reshape(%2; shape=(3, 2))
   %4: float32[2,3] = permute(%3; axes=(1, 0))
   %5: float32[3,2] = permute(%4; axes=(1, 0))
-  return %5
+  %6: float32[3,2] = mul(%5, 1)
+  %7: float32[3,2] = sub(%6, 0)
+  %8: float32[3,2] = add(%7, 0)
+  return %8
 """,
-        ["reshape"],
+        ["reshape", "add"],
     ),
     (
         share,
