@@ -1,5 +1,6 @@
 """Products of every shape and layout, beside NumPy's in float64."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("llvmlite")
 
+from rushlight.compiler.processor import host_target
 from rushlight.primitives.contraction import contract
+from tests.support import kernels
 from tests.support.kernels import Bench
 
 TOLERANCES = {"float32": 2e-6, "float64": 1e-14, "bfloat16": 1e-2, "float16": 2e-3}
@@ -123,6 +126,40 @@ def test_what_is_no_number_flows():
     assert np.isinf(got[0, 7])
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64"])
+@pytest.mark.parametrize("shape", [(1, 20, 33), (17, 40, 9), (3, 2, 5), (6, 6, 1)])
+def test_whole_numbers_wrap_as_numpys(dtype, shape):
+    rng = np.random.default_rng(0)
+    rows, columns, terms = shape
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    a = rng.integers(low, high, (rows, terms), dtype, endpoint=True)
+    b = rng.integers(low, high, (columns, terms), dtype, endpoint=True).T
+    params = {"axes_a": (1,), "axes_b": (0,), "batch_a": (), "batch_b": ()}
+    got = computed(a, b, np.empty((rows, columns), dtype), params)
+    assert np.array_equal(got, a @ b)
+
+
+def test_long_sums_of_small_results_are_cut_into_parts():
+    rng = np.random.default_rng(0)
+    a = laid_out(rng, (5000, 12), (0, 1), np.dtype(np.float32)).T
+    b = laid_out(rng, (5000, 7), (0, 1), np.dtype(np.float32))
+    compare(a, b, np.empty((12, 7), np.float32), (1,), (0,))
+    row, matrix = a[:1], laid_out(rng, (5000, 600), (0, 1), np.dtype(np.float32))
+    compare(np.ascontiguousarray(row), matrix, np.empty((1, 600), np.float32), (1,), (0,))
+    vector = laid_out(rng, (9001,), (0,), np.dtype(np.float32))
+    compare(vector, vector[::-1].copy(), np.empty((), np.float32), (0,), (0,))
+
+
+def test_depths_that_overflow_the_cache_are_summed_in_passes(monkeypatch):
+    small = dataclasses.replace(host_target(), second_cache=64 * 1024)
+    monkeypatch.setattr(kernels, "host_target", lambda: small)
+    rng = np.random.default_rng(0)
+    for turned in (False, True):
+        a = laid_out(rng, (70, 900), (0, 1), np.dtype(np.float32))
+        b = laid_out(rng, (900, 130), (1, 0) if turned else (0, 1), np.dtype(np.float32))
+        compare(a, b, np.empty((70, 130), np.float32), (1,), (0,))
+
+
 @pytest.mark.parametrize("target", ["avx2", "sse2"])
 def test_processors_with_fewer_features(target):
     command = [
@@ -133,7 +170,7 @@ def test_processors_with_fewer_features(target):
         "-p",
         "no:cacheprovider",
         "-k",
-        "matrices or number",
+        "matrices or number or passes",
         __file__,
     ]
     environment = {**os.environ, "RUSHLIGHT_TARGET": target}
