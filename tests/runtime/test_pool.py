@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -267,4 +269,54 @@ for _ in range(2):
     ours, theirs = train(rushlight, rushlight.compile), train(torch, lambda f: f)
     assert all(abs(a - b) < 1e-5 * abs(b) + 1e-7 for a, b in zip(ours, theirs)), (ours, theirs)
 """
+    )
+
+
+# -- other systems -------------------------------------------------------------------------------------------
+
+
+def test_python_threads_serve_where_there_are_no_posix_ones(python: Callable[..., str]) -> None:
+    told = python(
+        """
+import signal
+del signal.pthread_sigmask
+"""
+        + PRELUDE
+        + """
+from rushlight.compiler.pool import pool
+assert pool()._workers[0]._python.is_alive()
+for _ in range(100):
+    check()
+print([t.name for t in threading.enumerate() if t is not threading.main_thread()])
+rushlight.set_num_threads(1)
+check()
+print(threading.active_count())
+rushlight.set_num_threads(2)
+check()
+"""
+    )
+    assert told.split() == ["['rushlight-1']", "1"]
+
+
+@pytest.mark.parametrize("system", ["win32", "darwin"])
+def test_other_systems_can_import_the_runtime(python: Callable[..., str], system: str) -> None:
+    python(
+        f"""
+import os, signal, sys
+import numpy as np, llvmlite.binding, rushlight.nn
+for module, name in (
+    (os, "sched_getaffinity"), (os, "register_at_fork"), (os, "getuid"), (os, "geteuid"), (signal, "pthread_sigmask"),
+):
+    delattr(module, name)
+sys.platform = {system!r}
+from rushlight.compiler import available, driver, objects, platforms, pool, workers
+assert pool.threads_wanted() >= 1
+rushlight.set_num_threads(3)
+assert rushlight.get_num_threads() == 3
+assert driver.driver_text(platforms.Platform.here())
+assert objects.cache_folder() is not None
+""",
+        RUSHLIGHT_CACHE_DIR=str(
+            Path(os.environ.get("RUSHLIGHT_CACHE_DIR", Path.home() / ".cache"))
+        ),
     )
