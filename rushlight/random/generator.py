@@ -89,8 +89,8 @@ class Generator:
 
     def long_words(self, count: int) -> np.ndarray[Any, Any]:
         """The next 64-bit words; the first of each two 32-bit words is the high one."""
-        raw = self._stream.random_raw(2 * count)
-        return (raw[0::2] << np.uint64(32)) | raw[1::2]
+        # the full range draws no more and no less than two words, without an array of them in between
+        return np.random.Generator(self._stream).integers(0, 1 << 64, count, dtype=np.uint64)
 
     def get_state(self) -> Tensor:
         """The state as a uint8 tensor, for `set_state`."""
