@@ -12,6 +12,7 @@ array (the tensor itself would be a cycle), the version counter and the count; f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -117,12 +118,15 @@ def fit_tensor(grad: Any, shape: tuple[int, ...], dtype: Any) -> Tensor:
     return grad  # type: ignore[no-any-return]
 
 
-def _some_large(arguments: list[list[Any]]) -> bool:
-    """Whether a native kernel may be worth asking for."""
+def _some_large(arguments: list[list[Any]], edges: Sequence[Edge]) -> bool:
+    """Whether something that a node reads or gives is large: then a native kernel may be worth asking for."""
     for given in arguments:
         for value in given:
             if value.__class__ is ndarray and value.size >= SMALL:
                 return True
+    for edge in edges:
+        if edge is not None and prod(edge[0].outputs[edge[1]][0]) >= SMALL:
+            return True
     return False
 
 
@@ -245,7 +249,7 @@ class OpNode(Node):
             ]
             for _, _, _, reads in calls
         ]
-        if not create_graph and self.starts is None and _some_large(arguments):
+        if not create_graph and self.starts is None and _some_large(arguments, edges):
             found = self._native(arguments)
             if found is not NUMPY:
                 return found  # type: ignore[no-any-return]
