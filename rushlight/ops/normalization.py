@@ -8,18 +8,20 @@ from typing import Any
 from rushlight.autograd.modes import no_grad
 from rushlight.core import shapes
 from rushlight.core.dtypes import FLOAT32, HALF
-from rushlight.ops.arithmetic import add, addcmul, in_dtype, mul
+from rushlight.ops.arithmetic import addcmul, in_dtype
 from rushlight.ops.comparison import clamp
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.norms import vector_norm
 from rushlight.ops.operands import promote, to
 from rushlight.ops.pointwise import rsqrt
 from rushlight.ops.pooling import avg_pool2d
+from rushlight.ops.record import check_writable
 from rushlight.ops.reduction import mean, sum
 from rushlight.ops.resampling import padded
 from rushlight.ops.shape import expand, to_shape
 from rushlight.primitives import elementwise as p
 from rushlight.primitives.reduction import reduce_sum
+from rushlight.tensor.storage import write
 
 Axes = tuple[int, ...]
 
@@ -51,18 +53,19 @@ def standardized_gradient(
     """The gradient through the mean and the variance; those of the mean and the scale themselves are added."""
     grad, center_grad, scale_grad = grads
     count = shapes.size_of(input_shape[a] for a in axes)
-    result: Any = None
+    parts = []
     if grad is not None:
         along = sum(grad, axes, True) / count
         across = sum(grad * standard, axes, True) / count
-        result = scale * (grad - along - standard * across)
+        parts.append(scale * (grad - along - standard * across))
     if center_grad is not None:
-        shifted = expand(center_grad / count, input_shape)
-        result = shifted if result is None else result + shifted
+        parts.append(expand(center_grad / count, input_shape))
     if scale_grad is not None:
-        bent = scale_grad * scale * scale * standard / count
-        result = -bent if result is None else result - bent
-    return result
+        parts.append(scale_grad * scale * scale * standard / -count)
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
 
 
 @standardized.samples
@@ -143,8 +146,8 @@ def batch_norm(
             if running_mean is not None:
                 _moved(running_mean, to_shape(center.detach(), (channels,)), momentum)
             if running_var is not None:
-                spread = 1 / (scale.detach() * scale.detach()) - eps
-                _moved(running_var, to_shape(spread, (channels,)) * (count / (count - 1)), momentum)
+                spread = spread_of(scale.detach(), eps, count / (count - 1))
+                _moved(running_var, to_shape(spread, (channels,)), momentum)
     return _cast_like(_affine(standard, wide_weight, wide_bias), input)
 
 
@@ -159,10 +162,34 @@ def _cast_like(x: Any, like: Any) -> Any:
     return in_dtype(x, getattr(like.dtype, "numpy", like.dtype))
 
 
+@op(function=False, differentiable=False)
+def moved(input: Array, found: Array, momentum: float) -> Array:
+    """(1 - momentum) * input + momentum * found."""
+    kept, new = promote(p.mul(*promote(input, 1 - momentum)), p.mul(*promote(found, momentum)))
+    return to(p.add(kept, new), input.dtype)
+
+
+@moved.samples
+def moved_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(3), make(3), 0.1)
+
+
+@op(function=False, differentiable=False)
+def spread_of(scale: Array, eps: float, ratio: float) -> Array:
+    """The variance behind a scale 1 / sqrt(variance + eps), times a ratio."""
+    squared = p.div(1, p.mul(scale, scale))
+    return p.mul(p.sub(*promote(squared, float(eps))), promote(scale, ratio)[1])
+
+
+@spread_of.samples
+def spread_of_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(3, low=0.5, high=2), 1e-5, 1.5)
+
+
 def _moved(running: Any, found: Any, momentum: float) -> None:
     """Running = (1 - momentum) * running + momentum * found, in place."""
-    mul.inplace(running, 1 - momentum)
-    add.inplace(running, found * momentum)
+    check_writable(running, "batch_norm", False)
+    write(running, moved(running, found, momentum)._array, "batch_norm")
 
 
 @batch_norm.samples
