@@ -7,6 +7,7 @@ become one. What is left of most programs is one long loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 from rushlight.loops.arrays import Array
@@ -66,16 +67,22 @@ class Nest:
         return [d for d, flag in enumerate(self.reduced) if not flag]
 
     def vector_axis(self) -> int:
-        """The dimension whose neighbours lie side by side in most arrays: lanes go along it."""
+        """The dimension whose neighbours lie side by side in most arrays: lanes go along it.
+
+        An array's vote weighs what it holds: one number for each channel says little beside the pictures.
+        """
         votes = [0.0] * len(self.sizes)
+        total = prod(self.sizes)
         for array in self.arrays.values():
+            held = prod(n for n, s in zip(self.sizes, array.strides, strict=True) if s)
+            weight = max(held / max(total, 1), 1 / 64)
             for d, (n, stride) in enumerate(zip(self.sizes, array.strides, strict=True)):
                 if stride == 1:
-                    votes[d] += min(n, 16)
+                    votes[d] += weight * min(n, 16)
                 elif stride == 0:
                     votes[d] += 0.01
                 else:
-                    votes[d] -= 0.5
+                    votes[d] -= weight * 0.5
         best = max(range(len(votes)), key=lambda d: (votes[d], d))
         return best if votes[best] > 0 else len(votes) - 1
 

@@ -21,6 +21,7 @@ from rushlight.ops.resampling import padded
 from rushlight.ops.shape import expand, to_shape
 from rushlight.primitives import elementwise as p
 from rushlight.primitives.reduction import reduce_sum
+from rushlight.primitives.structural import reshape
 from rushlight.tensor.storage import write
 
 Axes = tuple[int, ...]
@@ -28,13 +29,22 @@ Axes = tuple[int, ...]
 
 @op(
     function=False,
-    outputs=("standard", "center", "scale"),
+    outputs=("result", "center", "scale"),
     node="NativeBatchNormBackward0",
     undefined_grads=True,
 )
-def standardized(input: Array, axes: Axes, eps: float) -> Any:
-    """(x - mean) / sqrt(variance + eps) over `axes`, with the mean and 1 / sqrt(variance + eps),
-    which keep their dims.
+def standardized(
+    input: Array,
+    weight: Array | None,
+    bias: Array | None,
+    axes: Axes,
+    eps: float,
+    per_channel: bool = False,
+) -> Any:
+    """(x - mean) / sqrt(variance + eps) over `axes`, times `weight` and plus `bias`; with the mean and
+    1 / sqrt(variance + eps), which keep their dims.
+
+    Weight and bias have the dims of `axes`, or `per_channel` the one dim that `axes` leave out.
     """
     dtype = input.dtype
     x = to(input, FLOAT32) if dtype in HALF else input
@@ -43,35 +53,78 @@ def standardized(input: Array, axes: Axes, eps: float) -> Any:
     apart = p.sub(x, center)
     spread = p.div(*promote(reduce_sum(p.mul(apart, apart), axes=axes, keepdim=True), count))
     scale = p.div(1, p.sqrt(p.add(spread, promote(spread, float(eps))[1])))
-    return to(p.mul(apart, scale), dtype), center, scale
+    result = p.mul(apart, scale)
+    if weight is not None:
+        result = p.mul(result, to(_beside(weight, x.ndim, per_channel), x.dtype))
+    if bias is not None:
+        result = p.add(result, to(_beside(bias, x.ndim, per_channel), x.dtype))
+    return to(result, dtype), center, scale
 
 
-@standardized.gradient("input")
+def _beside(x: Any, rank: int, per_channel: bool) -> Any:
+    """An array of one dim for each channel as it broadcasts beside inputs of this rank."""
+    return reshape(x, shape=(*x.shape, *(1,) * (rank - 2))) if per_channel else x
+
+
+def _rest(shape: Any, axes: Axes, per_channel: bool) -> Axes:
+    """The axes along which weight and bias are the same for all elements."""
+    return axes if per_channel else tuple(i for i in range(len(shape)) if i not in axes)
+
+
+@standardized.gradient("input", "weight")
 def standardized_gradient(
-    grads: Any, standard: Array, scale: Array, axes: Axes, input_shape: Any
-) -> Array:
+    grads: Any,
+    input: Array,
+    weight: Array | None,
+    center: Array,
+    scale: Array,
+    axes: Axes,
+    per_channel: bool,
+    needs: Any,
+) -> tuple[Any, Any]:
     """The gradient through the mean and the variance; those of the mean and the scale themselves are added."""
     grad, center_grad, scale_grad = grads
-    count = shapes.size_of(input_shape[a] for a in axes)
-    parts = []
+    shape = tuple(input.shape)
+    count = shapes.size_of(shape[a] for a in axes)
+    standard = (input - center) * scale
+    parts, weight_grad = [], None
     if grad is not None:
-        along = sum(grad, axes, True) / count
-        across = sum(grad * standard, axes, True) / count
-        parts.append(scale * (grad - along - standard * across))
+        if needs[1]:
+            rest = _rest(shape, axes, per_channel)
+            weight_grad = sum(grad * standard, rest) if rest else grad * standard
+        if weight is not None:
+            wide = (*tuple(weight.shape), *(1,) * (len(shape) - 2))
+            grad = grad * (to_shape(weight, wide) if per_channel else weight)
+        if needs[0]:
+            along = sum(grad, axes, True) / count
+            across = sum(grad * standard, axes, True) / count
+            parts.append(scale * (grad - along - standard * across))
     if center_grad is not None:
-        parts.append(expand(center_grad / count, input_shape))
+        parts.append(expand(center_grad / count, shape))
     if scale_grad is not None:
         parts.append(scale_grad * scale * scale * standard / -count)
-    total = parts[0]
+    total = parts[0] if parts else None
     for part in parts[1:]:
         total = total + part
-    return total
+    return total, weight_grad
+
+
+@standardized.gradient("bias")
+def standardized_gradient_bias(
+    grads: Any, input_shape: Any, axes: Axes, per_channel: bool
+) -> Array | None:
+    grad = grads[0]
+    rest = _rest(input_shape, axes, per_channel)
+    return sum(grad, rest) if grad is not None and rest else grad
 
 
 @standardized.samples
 def standardized_samples(make: Any) -> Iterator[Any]:
-    yield Sample(make(3, 4, 2), (0, 2), 1e-5)
-    yield Sample(make(3, 4), (1,), 1e-3)
+    yield Sample(make(3, 4, 2), None, None, (0, 2), 1e-5)
+    yield Sample(make(3, 4), None, None, (1,), 1e-3)
+    yield Sample(make(3, 4, 2), make(4), make(4), (0, 2), 1e-5, True)
+    yield Sample(make(3, 4, 2), make(4, 2), make(4, 2), (1, 2), 1e-5)
+    yield Sample(make(4, 2), make(4, 2), None, (0, 1), 1e-5)
 
 
 def _affine(x: Any, weight: Any, bias: Any) -> Any:
@@ -122,7 +175,6 @@ def batch_norm(
         weight=weight,
         bias=bias,
     )
-    wide_weight, wide_bias = _per_channel(weight, rank), _per_channel(bias, rank)
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError(
@@ -140,7 +192,7 @@ def batch_norm(
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {_size(shape)}"
         )
-    standard, center, scale = standardized(input, axes, eps)
+    result, center, scale = standardized(input, weight, bias, axes, eps, True)
     if count and (running_mean is not None or running_var is not None):
         with no_grad():
             if running_mean is not None:
@@ -148,7 +200,7 @@ def batch_norm(
             if running_var is not None:
                 spread = spread_of(scale.detach(), eps, count / (count - 1))
                 _moved(running_var, to_shape(spread, (channels,)), momentum)
-    return _cast_like(_affine(standard, wide_weight, wide_bias), input)
+    return result
 
 
 def _size(shape: Any) -> str:
@@ -225,7 +277,7 @@ def instance_norm(
         raise ValueError(
             f"Expected more than 1 spatial element when training, got input size {_size(shape)}"
         )
-    standard, center, scale = standardized(input, axes, eps)
+    standard, center, scale = standardized(input, None, None, axes, eps)
     if running_mean is not None:
         with no_grad():
             _moved(running_mean, mean(to_shape(center.detach(), (shape[0], channels)), 0), momentum)
@@ -274,7 +326,7 @@ def layer_norm(
     `bias` (Ba and others, 2016).
     """
     axes = _last_axes("layer_norm", input, normalized_shape, weight=weight, bias=bias)
-    return _affine(standardized(input, axes, eps)[0], weight, bias)
+    return standardized(input, weight, bias, axes, eps)[0]
 
 
 @layer_norm.samples
@@ -323,7 +375,7 @@ def group_norm(
         )
     _check_channels("group_norm", shape[1], weight=weight, bias=bias)
     grouped = to_shape(input, (shape[0], num_groups, shapes.size_of(shape[1:]) // num_groups))
-    standard = to_shape(standardized(grouped, (2,), eps)[0], shape)
+    standard = to_shape(standardized(grouped, None, None, (2,), eps)[0], shape)
     return _affine(standard, _per_channel(weight, len(shape)), _per_channel(bias, len(shape)))
 
 
