@@ -10,7 +10,7 @@ from rushlight.core import shapes
 from rushlight.core.dtypes import FLOAT32, HALF
 from rushlight.ops.arithmetic import addcmul, in_dtype
 from rushlight.ops.comparison import clamp
-from rushlight.ops.declare import Array, Bad, Sample, op
+from rushlight.ops.declare import Array, Bad, Operand, Sample, op
 from rushlight.ops.norms import vector_norm
 from rushlight.ops.operands import promote, to
 from rushlight.ops.pointwise import rsqrt
@@ -215,7 +215,7 @@ def _cast_like(x: Any, like: Any) -> Any:
 
 
 @op(function=False, differentiable=False)
-def moved(input: Array, found: Array, momentum: float) -> Array:
+def moved(input: Array, found: Array, momentum: Operand) -> Array:
     """(1 - momentum) * input + momentum * found."""
     kept, new = promote(p.mul(*promote(input, 1 - momentum)), p.mul(*promote(found, momentum)))
     return to(p.add(kept, new), input.dtype)
