@@ -53,7 +53,10 @@ def test_a_program_that_fails_is_named(tmp_path: Path) -> None:
         tool().collect(ROOT, str(path), 0)
 
 
-def test_a_commit_beside_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_commit_beside_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     head = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -64,4 +67,5 @@ def test_a_commit_beside_itself(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert tool().main(["HEAD", "HEAD", "--programs", str(path)]) == 0
     assert "the same" in capsys.readouterr().out
     left = subprocess.run(["git", "worktree", "list"], cwd=ROOT, capture_output=True, check=True)
-    assert b"kernels-" not in left.stdout
+    assert str(tmp_path).encode() not in left.stdout
+    assert list(tmp_path.iterdir()) == [path]
