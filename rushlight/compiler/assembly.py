@@ -64,12 +64,16 @@ class Assembly:
         target: Target,
         writable: Sequence[tuple[int, int]] = (),
         strides: Mapping[int, Sequence[int]] | None = None,
+        careful: bool = False,
     ) -> None:
         load_all()
+        self._careful = careful  # state is written at the end only
         graph, self._layouts = turn_inputs(graph, choose_layouts(graph, target))
         self.graph, self.target = graph, target
         self.grouping = Grouping(graph, lowered, self._pools)
         self.steps: list[Kernel | HostStep] = []
+        #: By id of a step that may fail: the number of the group that it belongs to.
+        self._risky: dict[int, int] = {}
         self.plan = Plan(target)
         self.faults = self.plan.faults
         self.arrays: dict[Var, Array] = {}
@@ -101,7 +105,9 @@ class Assembly:
         self._claim_outputs(writable)
         for group in self.grouping.groups:
             self._emit(group)
-        self._store_copies([self.inputs[number] for _, number in writable])
+        state = [self.inputs[number] for _, number in writable]
+        self._store_copies(state)
+        self._check_first(state)
 
     def _pools(self, head: Equation, pooling: Equation) -> bool:
         """Whether a convolution's kernel can pool its own result: images lie side by side, and windows too."""
@@ -197,7 +203,11 @@ class Assembly:
                 if var is source:
                     self.outputs.append(array)
                     continue
-                direct = source not in returned and self._may_overwrite(var, source)
+                direct = (
+                    not self._careful
+                    and source not in returned
+                    and self._may_overwrite(var, source)
+                )
             else:
                 memory = Memory(_bytes(var), f"output {number}")
                 array = (
@@ -213,6 +223,24 @@ class Assembly:
                 self.claimed[var] = array
             else:
                 self._copies.append((var, array))
+
+    def _check_first(self, state: Sequence[Array]) -> None:
+        """Moves checks of what the caller gives to the front; finds whether state is written before another check."""
+        given = {id(a.memory) for a in self.inputs} - {id(a.memory) for a in state}
+        given.add(id(self.plan.status.memory))
+        first = [
+            s
+            for s in self.steps
+            if isinstance(s, Kernel) and s.checks and all(id(a.memory) in given for a in s.arrays)
+        ]
+        early = set(map(id, first))
+        self.steps = [*first, *(s for s in self.steps if id(s) not in early)]
+        written = {id(a.memory) for a in state}
+        owners = [v for v, array in self.claimed.items() if id(array.memory) in written]
+        begins = min((self.grouping.group_of[v].number for v in owners), default=None)
+        ends = max((n for key, n in self._risky.items() if key not in early), default=-1)
+        #: Whether a step that may fail comes after one that has changed the caller's state.
+        self.writes_early = begins is not None and begins < ends
 
     def _store_copies(self, state: Sequence[Array]) -> None:
         """Copies values to where the caller wants them; what lies in state that is written is first taken aside."""
@@ -365,6 +393,8 @@ class Assembly:
         for kernel in self.plan.kernels:
             if origin is not None:
                 self.scopes[id(kernel)] = origin
+            if kernel.checks and self._group is not None:
+                self._risky[id(kernel)] = self._group.number
             self.steps.append(kernel)
         self.plan.kernels.clear()
         self.scratches += self.plan.scratches
@@ -417,6 +447,7 @@ class Assembly:
                 array = self.arrays[v] = self._allocate(v, None)
             targets.append(array)
         self.steps.append(HostStep(head, operands, targets))
+        self._risky[id(self.steps[-1])] = group.number
         rest = group.equations[1:]
         if rest:
             group.members.discard(results[0])
@@ -556,6 +587,12 @@ class Assembly:
             else:
                 self.steps.append(HostStep(_COPY, (source,), (target,)))
         self._flush()
+
+
+def assemble(graph: Graph, target: Target, writable: Sequence[tuple[int, int]]) -> Assembly:
+    """The steps of a program that changes no state of its caller before the last thing that may fail."""
+    found = Assembly(graph, target, writable)
+    return Assembly(graph, target, writable, careful=True) if found.writes_early else found
 
 
 def _copy_equation() -> Equation:

@@ -15,7 +15,7 @@ from weakref import WeakSet
 import numpy as np
 
 from rushlight.compiler.arena import arena
-from rushlight.compiler.assembly import Assembly, HostStep
+from rushlight.compiler.assembly import HostStep, assemble
 from rushlight.compiler.graph import Graph
 from rushlight.compiler.memory import plan_arena
 from rushlight.compiler.objects import load
@@ -125,7 +125,7 @@ class Executable:
         self.traced = graph
         self.graph = graph if optimized else optimize(graph)
         self.writable = dict(writable)
-        assembly = Assembly(self.graph, target, writable)
+        assembly = assemble(self.graph, target, writable)
         self.assembly = assembly
         self.faults = assembly.faults
         self._status = np.zeros(2, np.int64)
@@ -185,7 +185,7 @@ class Executable:
     @property
     def text(self) -> str:
         """The LLVM IR of the kernels. It is written again for whoever asks: a megabyte of it is too much to keep."""
-        assembly = Assembly(self.graph, host_target(), list(self.writable.items()))
+        assembly = assemble(self.graph, host_target(), list(self.writable.items()))
         return module_text(assembly.steps)[0]
 
     # -- running --------------------------------------------------------------------------------------------
