@@ -24,7 +24,7 @@ READS: dict[str, Callable[[Any], Any]] = {
     "numpy": lambda x: x.detach().numpy(),
     "list": lambda x: [float(v) for v in x],
     "text": lambda x: f"{x}",
-    "print": lambda x: print(x),
+    "print": lambda x: print("loss", x),
     "mask": lambda x: x[x > 0],
     "nonzero": lambda x: x.nonzero(),
     "unique": lambda x: x.unique(),
@@ -117,7 +117,7 @@ def test_wrong_shapes_are_named_as_in_eager() -> None:
     net = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.ReLU(), nn.Linear(5, 2)))
     with pytest.raises(RuntimeError) as eager:
         net(rushlight.ones(2, 3))
-    compiled = rushlight.compile(lambda x: net(x))
+    compiled = rushlight.compile(net)
     with pytest.raises(RuntimeError) as traced:
         compiled(rushlight.ones(2, 3))
     assert "net.1.1" in str(traced.value) or "1.1" in str(traced.value)
@@ -187,9 +187,9 @@ def test_integer_division_by_zero() -> None:
 def test_infinities_and_nan_flow() -> None:
     def f(x: Any, y: Any) -> list[Any]:
         return [
-            x + y, x * y, x / y, x.maximum(y), x.minimum(y), x.relu(), x.exp(), x.log(), x.sqrt(), x.tanh(), x.sigmoid(),
-            x.sum(), x.amax(), x.softmax(0), x.clamp(-1, 1), x == y, x < y, x.isnan(), x.sign(), x.abs(), x @ y, x.cumsum(0),
-            x.argmax(), x.norm(), F.softplus(x), F.gelu(x), x.round(), x.floor(), x.pow(2), x.atan2(y), x.nan_to_num(),
+            x + y, x * y, x / y, x.maximum(y), x.minimum(y), x.relu(), x.exp(), x.log(), x.sqrt(), x.tanh(),
+            x.sigmoid(), x.sum(), x.amax(), x.softmax(0), x.clamp(-1, 1), x == y, x < y, x.isnan(), x.sign(), x.abs(), x @ y,
+            x.cumsum(0), x.argmax(), x.norm(), F.softplus(x), F.gelu(x), x.round(), x.floor(), x.pow(2), x.atan2(y), x.nan_to_num(),
         ]  # fmt: skip
 
     inf, nan = float("inf"), float("nan")

@@ -434,6 +434,8 @@ def check(program: Program) -> str:
     if words:
         return words
     stats = kept[0].stats()
+    if "history or requires_grad" in str(stats["kept_eager"]):
+        return ""  # an argument becomes part of the graph: such a step is kept eager, and says so
     return f"it stays eager: {stats['kept_eager']}" if stats["kept_eager"] else ""
 
 
