@@ -187,10 +187,38 @@ def test_integer_division_by_zero() -> None:
 def test_infinities_and_nan_flow() -> None:
     def f(x: Any, y: Any) -> list[Any]:
         return [
-            x + y, x * y, x / y, x.maximum(y), x.minimum(y), x.relu(), x.exp(), x.log(), x.sqrt(), x.tanh(),
-            x.sigmoid(), x.sum(), x.amax(), x.softmax(0), x.clamp(-1, 1), x == y, x < y, x.isnan(), x.sign(), x.abs(), x @ y,
-            x.cumsum(0), x.argmax(), x.norm(), F.softplus(x), F.gelu(x), x.round(), x.floor(), x.pow(2), x.atan2(y), x.nan_to_num(),
-        ]  # fmt: skip
+            x + y,
+            x * y,
+            x / y,
+            x.maximum(y),
+            x.minimum(y),
+            x.relu(),
+            x.exp(),
+            x.log(),
+            x.sqrt(),
+            x.tanh(),
+            x.sigmoid(),
+            x.sum(),
+            x.amax(),
+            x.softmax(0),
+            x.clamp(-1, 1),
+            x == y,
+            x < y,
+            x.isnan(),
+            x.sign(),
+            x.abs(),
+            x @ y,
+            x.cumsum(0),
+            x.argmax(),
+            x.norm(),
+            F.softplus(x),
+            F.gelu(x),
+            x.round(),
+            x.floor(),
+            x.pow(2),
+            x.atan2(y),
+            x.nan_to_num(),
+        ]
 
     inf, nan = float("inf"), float("nan")
     values = [inf, -inf, nan, 0.0, -0.0, 1.0, -1.0, 1e-45, 3e38]
