@@ -228,12 +228,30 @@ class Assembly:
         """Moves checks of what the caller gives to the front; finds whether state is written before another check."""
         given = {id(a.memory) for a in self.inputs} - {id(a.memory) for a in state}
         given.add(id(self.plan.status.memory))
-        first = [
-            s
-            for s in self.steps
-            if isinstance(s, Kernel) and s.checks and all(id(a.memory) in given for a in s.arrays)
-        ]
-        early = set(map(id, first))
+
+        def memories(step: Kernel) -> set[int]:
+            return {id(a.memory) for a in step.arrays}
+
+        kernels = [s for s in self.steps if isinstance(s, Kernel)]
+        early: set[int] = set()
+        for number, step in enumerate(self.steps):
+            if not isinstance(step, Kernel) or not step.checks:
+                continue
+            made = {
+                id(a.memory) for a in step.arrays
+            } - given  # indices that are copied or counted first
+            makers = [
+                s
+                for s in self.steps[:number]
+                if isinstance(s, Kernel) and any(id(a.memory) in made for a in s.arrays)
+            ]
+            if all(id(a.memory) in given | made for s in makers for a in s.arrays) and (
+                makers or not made
+            ):
+                early.update(map(id, [*makers, step]))
+                if not any("update" in s.name for s in kernels if made & memories(s)):
+                    given |= made
+        first = [s for s in self.steps if id(s) in early]
         self.steps = [*first, *(s for s in self.steps if id(s) not in early)]
         written = {id(a.memory) for a in state}
         owners = [v for v, array in self.claimed.items() if id(array.memory) in written]
