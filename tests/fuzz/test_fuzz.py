@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fuzz import programs
+from tests.support.ledger import expected
 
 
 @pytest.mark.parametrize("start", range(0, 60, 10))
@@ -31,3 +32,11 @@ def test_a_wrong_program_is_noticed_and_shrunk(monkeypatch: pytest.MonkeyPatch) 
     assert "differ" in programs.check(program)
     small = programs.shrink(program)
     assert len(small.lines) <= 3 and any("tanh" in text for _, text in small.lines)
+
+
+@pytest.mark.parametrize("seed", [205, 1234])
+def test_programs_that_differ_still(seed: int) -> None:
+    with expected("fuzz", str(seed)):
+        program = programs.draw(seed)
+        words = programs.check(program)
+        assert not words, f"{words}\n{program.source()}"
