@@ -484,11 +484,19 @@ class Assembly:
             and root in self.grouping.group_of
             and read.count(root) == 1
             and not {root, result} & (self.claimed.keys() | self._destinations.keys())
-            and root not in map(self.grouping.root, self.graph.outputs)
-            and self.grouping.last_reader.get(root, -1) <= group.number
+            and self._is_done(root, group.number)
             and self.array(var).memory is self.array(root).memory
             and self.array(var).is_contiguous
         )
+
+    def _is_done(self, root: Var, number: int) -> bool:
+        """Whether nobody needs a value after the group of this number, nor the parts that lie in its memory."""
+        if root in map(self.grouping.root, self.graph.outputs):
+            return False
+        if self.grouping.last_reader.get(root, -1) > number:
+            return False
+        parts = [v for v, (head, _) in self._destinations.items() if head.outputs[0] is root]
+        return all(self._is_done(part, number) for part in parts)
 
     def _emit_concatenation(self, group: Group) -> None:
         head = group.equations[0]
@@ -523,8 +531,7 @@ class Assembly:
             and result not in self.claimed
             and result not in self._destinations
             and root not in self._destinations
-            and root not in map(self.grouping.root, self.graph.outputs)
-            and self.grouping.last_reader.get(root, -1) <= group.number
+            and self._is_done(root, group.number)
             and (base is root or base.shape == root.shape)
         )
         if root in self.grouping.virtual:

@@ -149,9 +149,11 @@ def _short_rows(
 
     def item(i: Value) -> None:
         places: list[list[Any]] = []
+        there: list[Value] = []
         for r in range(side):
             number = i * side + r
-            if rows % side:  # the last item does its last row several times
+            there.append(b.compare("lt", number, b.const(rows)))
+            if rows % side:  # the last item reads its last row several times
                 number = b.intrinsic("smin", number, b.const(rows - 1))
             index: list[Any] = [b.const(0)] * x.ndim
             found = decompose(b, number, [x.shape[d] for d in others]) if others else []
@@ -180,11 +182,20 @@ def _short_rows(
             total = b.reduce("add", together(line, lambda a, c: a + c))
             totals = total if side == 1 else b.insert(totals, total, r)
         lasts = math.log(b, totals) if logarithm else 1.0 / totals
-        for r, index in enumerate(places):
+
+        def put(r: int) -> None:
             last = b.splat(lasts if side == 1 else b.extract(lasts, r), lanes)
             for v, (start, mask) in enumerate(zip(starts, masks, strict=True)):
                 value = lines[r][v] - last if logarithm else powers[r][v] * last
-                sink.store(b, at(index, start), b.convert(value, sink.array.kind), axis, mask)
+                value = b.convert(value, sink.array.kind)
+                sink.store(b, at(places[r], start), value, axis, mask)
+
+        for r in range(side):
+            # Each once: what follows in the sink may write over what it reads.
+            if r and rows % side:
+                b.when(there[r], lambda r=r: put(r))
+            else:
+                put(r)
 
     b.over_items(item)
 
