@@ -62,7 +62,7 @@ class FusedSink(Sink):
     __slots__ = ("following",)
 
     def __init__(self, group: Group, outputs: dict[Var, Array], looks: dict[Var, Leaf]) -> None:
-        super().__init__(next(iter(outputs.values())))
+        super().__init__(_as_made(group, next(iter(outputs.values()))))
         self.following = Following(group, outputs, looks)
 
     def store(
@@ -77,6 +77,14 @@ class FusedSink(Sink):
         self.following.values(b, index, value, axis, mask)
 
 
+def _as_made(group: Group, array: Array) -> Array:
+    """An output of a group as its head sees it: what is stored may be of another dtype than what the head makes."""
+    dtype = group.equations[0].outputs[0].dtype
+    if array.dtype == dtype:
+        return array
+    return Array(array.memory, dtype, array.shape, array.strides, array.offset)
+
+
 class PooledSink(WindowSink):
     """As `FusedSink`, for a convolution that pools its result: the largest of each window and its place remain."""
 
@@ -85,8 +93,9 @@ class PooledSink(WindowSink):
     def __init__(self, group: Group, outputs: dict[Var, Array], looks: dict[Var, Leaf]) -> None:
         pooling = group.pooling
         assert pooling is not None  # noqa: S101 - the group has a pooling
+        first = outputs.get(pooling.outputs[0]) or next(iter(outputs.values()))
         super().__init__(
-            outputs.get(pooling.outputs[0]) or next(iter(outputs.values())),
+            _as_made(group, first),
             tuple(pooling.params["size"]),
         )
         self.following = Following(group, outputs, looks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -193,7 +194,7 @@ def _short_rows(
         for r in range(side):
             # Each once: what follows in the sink may write over what it reads.
             if r and rows % side:
-                b.when(there[r], lambda r=r: put(r))
+                b.when(there[r], functools.partial(put, r))
             else:
                 put(r)
 
