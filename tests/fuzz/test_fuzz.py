@@ -86,4 +86,4 @@ def test_a_result_is_stored_in_another_dtype_than_it_is_made_in() -> None:
         (weight.float().tanh().sum() + weight.max(-1).values.tanh().sum()).backward()
         return weight.grad
 
-    assert rushlight.allclose(rushlight.compile(grad)(weight), grad(weight), rtol=1e-6)
+    assert rushlight.allclose(rushlight.compile(grad)(weight), grad(weight), 1e-5, 1e-6)
