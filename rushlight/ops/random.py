@@ -307,9 +307,7 @@ def poisson_samples(make: Any) -> Iterator[Any]:
 # -- in place -----------------------------------------------------------------------------------------------
 
 
-def _fill(
-    self: Tensor, name: str, stream: Callable[..., Any], generator: Any, *arguments: Any
-) -> Tensor:
+def _fill(self: Tensor, name: str, stream: Any, generator: Any, *arguments: Any) -> Tensor:
     """Overwrites a tensor with random numbers; it no longer depends on what made it."""
     check_writable(self, name, False)
     write(self, draw(stream, generator, self._array.shape, self._array.dtype, *arguments), name)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.primitives.interpreter import slot
+from rushlight.random.twister import STATE, VERY_FEW, left_in_block, take_blocks
 from rushlight.tensor.device import CPU, check_available, device
 from rushlight.tensor.tensor import Tensor, wrap
 
@@ -80,8 +81,8 @@ class Generator:
         return self._seed
 
     def words(self, count: int) -> np.ndarray[Any, Any]:
-        """The next `count` 32-bit words, as uint64."""
-        return self._stream.random_raw(count)
+        """The next `count` 32-bit words, as uint32 or uint64."""
+        return self._take(count, np.uint32, self._stream.random_raw)
 
     def doubles(self, count: int) -> np.ndarray[Any, Any]:
         """The next uniform float64 numbers in [0, 1): 53 bits of two words each."""
@@ -89,8 +90,30 @@ class Generator:
 
     def long_words(self, count: int) -> np.ndarray[Any, Any]:
         """The next 64-bit words; the first of each two 32-bit words is the high one."""
+        return self._take(count, np.uint64, self._pairs)
+
+    def _pairs(self, count: int) -> np.ndarray[Any, Any]:
         # the full range draws no more and no less than two words, without an array of them in between
         return np.random.Generator(self._stream).integers(0, 1 << 64, count, dtype=np.uint64)
+
+    def _take(self, count: int, dtype: Any, few: Any) -> np.ndarray[Any, Any]:
+        """The next words: `few` gives those that begin and end a draw, whole blocks come at once."""
+        if count < VERY_FEW:
+            return few(count)  # type: ignore[no-any-return]
+        each = np.dtype(dtype).itemsize // 4
+        stream = self._stream
+        first, odd = divmod(left_in_block(stream), each)
+        blocks = (count - first) * each // STATE
+        if odd or blocks <= 0:  # a long word that lies in two blocks
+            return few(count)  # type: ignore[no-any-return]
+        out = np.empty(count, dtype)
+        last = first + blocks * STATE // each
+        out[:first] = few(first)
+        if not take_blocks(stream, out[first:last]):
+            out[first:] = few(count - first)
+            return out
+        out[last:] = few(count - last)
+        return out
 
     def get_state(self) -> Tensor:
         """The state as a uint8 tensor, for `set_state`."""

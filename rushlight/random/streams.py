@@ -7,11 +7,14 @@ Uniform numbers have as many bits as the dtype's significand; normals of 16 and 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from rushlight.core.dtypes import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, HALF
+from rushlight.primitives import elementwise as p
+from rushlight.primitives import structural as s
 from rushlight.random.generator import Generator
 
 Array = np.ndarray[Any, Any]
@@ -141,9 +144,33 @@ def one_by_one(generator: Generator, count: int) -> Array:
     return np.array(values, np.float64)
 
 
-def bernoulli(generator: Generator, shape: Shape, dtype: Any, chance: float) -> Array:
-    """1 with a fixed chance, else 0."""
-    return (generator.doubles(math.prod(shape)) < chance).astype(dtype).reshape(shape)
+class Elementwise:
+    """A stream each of whose numbers follows from words of its own, by primitives.
+
+    A compiled program is given the words, and makes the numbers where they are used. `draw` (draws.py) joins the two.
+    """
+
+    def __init__(self, words: Callable[..., Array], numbers: Callable[..., Any]) -> None:
+        #: words(generator, shape)
+        self.words = words
+        #: numbers(words, dtype, *arguments)
+        self.numbers = numbers
+
+
+def long_words(generator: Generator, shape: Shape) -> Array:
+    """64-bit words."""
+    return generator.long_words(math.prod(shape)).reshape(shape)
+
+
+def _less(words: Any, dtype: Any, chance: float) -> Any:
+    # The 53 low bits are a uniform number times 2^53. Powers of 2 are exact, so integers are compared where PyTorch
+    # compares float64 numbers.
+    low = p.bit_and(words, (1 << 53) - 1)
+    return s.cast(p.less(low, math.ceil(chance * 2.0**53)), dtype=dtype)
+
+
+#: 1 with a fixed chance, else 0.
+bernoulli = Elementwise(long_words, _less)
 
 
 def unit(generator: Generator, shape: Shape, dtype: Any) -> Array:
