@@ -76,6 +76,11 @@ class FusedSink(Sink):
         """Applies the equations to a final value of the heavy primitive."""
         self.following.values(b, index, value, axis, mask)
 
+    def reads(self) -> Sequence[Array]:
+        """What the equations read besides the result."""
+        leaves = self.following.leaves.values()
+        return [leaf.array for leaf in leaves if leaf.equation is None]
+
 
 def _as_made(group: Group, array: Array) -> Array:
     """An output of a group as its head sees it: what is stored may be of another dtype than what the head makes."""

@@ -263,6 +263,10 @@ class Sink:
         """Takes the final value of the element at `index` (lanes along `axis`)."""
         self.array.store(b, index, value, axis, mask)
 
+    def reads(self) -> Sequence[Array]:
+        """The arrays that `store` reads, as they are looked at with the result's index."""
+        return ()
+
 
 class WindowSink(Sink, ABC):
     """A sink that merges the windows of a pooling, which lie side by side, and stores one value for each.

@@ -107,9 +107,7 @@ class Blocked:
         even = product.columns.size // tiling.width
         rest = product.columns.size - even * tiling.width
 
-        def one_pass(number: Value) -> None:
-            self.pass_number = number
-            self.low_term = number * tiling.terms
+        def all_panels() -> None:
             if even:
                 stop = high
                 if rest:
@@ -127,6 +125,18 @@ class Blocked:
                         b.compare("eq", high, b.const(self.panels)),
                         lambda: self._panel(b.const(even), rest),
                     )
+
+        def one_row_of_tiles(block: Value) -> None:
+            self.first, self.last = block, block + 1
+            all_panels()
+
+        def one_pass(number: Value) -> None:
+            self.pass_number = number
+            self.low_term = number * tiling.terms
+            if tiling.along_rows:
+                b.loop(self.first, self.last, one_row_of_tiles, label="along rows")
+            else:
+                all_panels()
 
         b.loop(0, self.passes, one_pass, label="pass")
 
@@ -255,7 +265,7 @@ class Blocked:
     def _ahead(self, block: Value) -> tuple[Value, int] | None:
         """The part of the next panel that this tile asks for; the last panel's comes from beyond, which is harmless."""
         tiling = self.tiling
-        if self.right is None or tiling.panels_in_item == 1:
+        if self.right is None or tiling.panels_in_item == 1 or tiling.along_rows:
             return None
         size = self.terms * tiling.width
         share = -(-tiling.width // tiling.blocks_in_item)

@@ -28,6 +28,8 @@ TURNED_NS = 0.5
 ITEM_NS, MOST_ITEMS = 4000.0, 64
 #: From so many tiles in a column on a panel is always packed; so many terms of `left` may lie anywhere.
 MANY_TILES, MANY_TERMS = 24, 256
+#: Bytes of a row that an item goes along where memory is the limit.
+STREAM = 2048
 #: Bytes of a cache's line.
 LINE = 64
 #: What a call may keep on its stack, in bytes.
@@ -51,6 +53,8 @@ class Tiling:
     #: Tiles (when turned: squares of lanes) and panels that one work item holds.
     blocks_in_item: int
     panels_in_item: int
+    #: Whether an item goes along its rows, panel after panel, rather than down its panels.
+    along_rows: bool
     #: Estimates: of one tile's loop, and of everything, on one core.
     tile_ns: float
     total_ns: float
@@ -118,10 +122,28 @@ def choose_tiling(product: Product, target: Target) -> Tiling:
         in_blocks, in_panels = blocks, panels
     else:
         in_blocks, in_panels = _item(compute, block_ns, blocks, panels, part * block * item, target)
+    along_rows = False
+    if right != LOCAL and passes == 1 and not product.turned and _streams(product, target):
+        along = min(panels, -(-STREAM // (width * item)))
+        if along * width * terms * item <= target.second_cache // 4:
+            along_rows, in_panels = True, -(-panels // -(-panels // along))
     return Tiling(
-        rows, vectors, lanes, left, right, part, in_blocks, in_panels, tile_ns,
+        rows, vectors, lanes, left, right, part, in_blocks, in_panels, along_rows, tile_ns,
         compute + left_ns + right_ns + stored,
     )  # fmt: skip
+
+
+def _streams(product: Product, target: Target) -> bool:
+    """Whether the sink reads arrays as large as the result that are in no cache.
+
+    They are best gone through as they lie in memory, in long pieces: down a panel each row is another page.
+    """
+    axis = product.lane_axis
+    far = [
+        a for a in product.sink.reads() if 0 not in a.strides and a.size == product.sink.array.size
+    ]
+    many = sum(a.size * a.dtype.itemsize for a in far) > target.second_cache // 2
+    return many and axis is not None and all(a.strides[axis] == 1 for a in far)
 
 
 def _cycles(
