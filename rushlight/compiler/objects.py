@@ -17,11 +17,11 @@ import contextlib
 import hashlib
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from rushlight.compiler.processor import description, llvm, machine
+from rushlight.core.files import write_whole
 from rushlight.core.flags import setting
 
 #: Bytes that the folder may hold before the files used longest ago go.
@@ -132,14 +132,8 @@ def read(path: Path) -> bytes | None:
 def write(path: Path, code: bytes) -> None:
     """Keeps object code, if that can be done."""
     with contextlib.suppress(OSError):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(_digest(path, code) + code)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink()
-            raise
+        # One lost to a power cut does not fit its digest: it need not be waited for.
+        write_whole(path, _digest(path, code) + code, mode=0o600, durable=False)
         _trim(path.parent)
 
 
