@@ -132,6 +132,8 @@ def read(path: Path) -> bytes | None:
 def write(path: Path, code: bytes) -> None:
     """Keeps object code, if that can be done."""
     with contextlib.suppress(OSError):
+        if path.is_symlink():  # which `read` did not follow
+            path.unlink()
         # One lost to a power cut does not fit its digest: it need not be waited for.
         write_whole(path, _digest(path, code) + code, mode=0o600, durable=False)
         _trim(path.parent)
