@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import functools
 import platform
+from typing import Any
 
 #: Arrays up to this size come from the heap (glibc takes no larger value), of which so many free bytes are kept.
 FROM_HEAP, KEPT = 32 << 20, 512 << 20
@@ -18,11 +19,21 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 @functools.cache
+def _glibc() -> Any:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+
+
+@functools.cache
 def keep_freed_memory() -> None:
     """Tells glibc so, once a process; elsewhere nothing is changed."""
-    if platform.libc_ver()[0] != "glibc":
-        return
     with contextlib.suppress(OSError, AttributeError):
-        set_option = ctypes.CDLL(None).mallopt
-        set_option(_M_MMAP_THRESHOLD, FROM_HEAP)
-        set_option(_M_TRIM_THRESHOLD, KEPT)
+        if _glibc() is not None:
+            _glibc().mallopt(_M_MMAP_THRESHOLD, FROM_HEAP)
+            _glibc().mallopt(_M_TRIM_THRESHOLD, KEPT)
+
+
+def give_back() -> None:
+    """Hands what was kept to the system: eager steps are over, a program has memory of its own."""
+    with contextlib.suppress(OSError, AttributeError):
+        if _glibc() is not None:
+            _glibc().malloc_trim(0)

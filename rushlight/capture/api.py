@@ -14,6 +14,7 @@ from weakref import WeakSet
 import numpy as np
 
 from rushlight.autograd.modes import state as modes
+from rushlight.backends.heap import give_back
 from rushlight.capture import telling
 from rushlight.capture.program import Program
 from rushlight.capture.recorder import MovingNumbers, NewState, Unsuitable
@@ -148,9 +149,7 @@ class Compiled:
         if not self._optimizers.issuperset(scan.optimizers):
             # An optimizer makes its state in its first step: traced now, the program would serve only once.
             self._optimizers.update(scan.optimizers)
-            self._stats["eager_calls"] += 1
-            self._stats["reasons"].append("an optimizer's first step makes its state")
-            return self.function(*args, **kwargs)
+            return self._first_step("an optimizer's first step makes its state", args, kwargs)
         if self._find_numbers(scan):
             scan = self._scan(args, kwargs)
         key = (
@@ -179,9 +178,7 @@ class Compiled:
             self._new_states += 1
             if self._new_states > MOST_NEW_STATES:
                 return self._keep_eager(f"{found}, at every call", args, kwargs)
-            self._stats["eager_calls"] += 1
-            self._stats["reasons"].append(str(found))
-            return self.function(*args, **kwargs)
+            return self._first_step(str(found), args, kwargs)
         except Unsuitable as found:
             scan.undo()
             return self._keep_eager(str(found), args, kwargs)
@@ -204,6 +201,14 @@ class Compiled:
         if not program.fits(scan.arguments):
             raise AssertionError("a program does not fit what it was traced with")
         return program()
+
+    def _first_step(self, reason: str, args: Any, kwargs: Any) -> Any:
+        """Runs eagerly, once; the memory that this took is not needed any more."""
+        self._stats["eager_calls"] += 1
+        self._stats["reasons"].append(reason)
+        result = self.function(*args, **kwargs)
+        give_back()
+        return result
 
     def _make_room(self) -> None:
         """Drops the program that was called longest ago where there are as many as may be."""
