@@ -132,8 +132,7 @@ def read(path: Path) -> bytes | None:
 def write(path: Path, code: bytes) -> None:
     """Keeps object code, if that can be done."""
     with contextlib.suppress(OSError):
-        if path.is_symlink():  # which `read` did not follow
-            path.unlink()
+        path.unlink(missing_ok=True)  # whatever is there, `read` did not believe it: a link, a pipe
         # One lost to a power cut does not fit its digest: it need not be waited for.
         write_whole(path, _digest(path, code) + code, mode=0o600, durable=False)
         _trim(path.parent)
