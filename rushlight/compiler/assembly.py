@@ -11,6 +11,7 @@ from rushlight.compiler.layout import choose_layouts, choose_order, turn_inputs
 from rushlight.compiler.looping import Leaf, LoopWriter
 from rushlight.compiler.sinks import FusedSink, PooledSink, pools_side_by_side
 from rushlight.compiler.views import look
+from rushlight.core.shapes import contiguous_strides
 from rushlight.loops.arrays import KINDS, Array, Memory, Sink
 from rushlight.loops.kernel import Kernel, Plan
 from rushlight.loops.target import Target
@@ -634,8 +635,6 @@ def _opaque(var: Var, name: str) -> Array:
     array = object.__new__(Array)
     array.memory, array.dtype, array.kind = Memory(_bytes(var), name), var.dtype, ""
     array.shape, array.offset = var.shape, 0
-    from rushlight.loops.arrays import contiguous_strides
-
     array.strides = contiguous_strides(var.shape)
     return array
 

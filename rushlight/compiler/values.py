@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from rushlight.compiler.graph import Var
-from rushlight.core.shapes import size_of
+from rushlight.core.shapes import contiguous_strides, size_of
 from rushlight.core.traced import needs_values
-from rushlight.loops.arrays import contiguous_strides
 from rushlight.primitives import elementwise, structural
 
 

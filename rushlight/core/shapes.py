@@ -16,6 +16,16 @@ def size_of(shape: Iterable[int]) -> int:
     return total
 
 
+def contiguous_strides(shape: Sequence[int]) -> Shape:
+    """Strides, in elements, of an array whose elements lie in the order of their indices."""
+    strides: list[int] = []
+    step = 1
+    for n in reversed(tuple(shape)):
+        strides.append(step)
+        step *= max(n, 1)
+    return tuple(reversed(strides))
+
+
 def broadcast(*shapes: Shape) -> Shape:
     """The shape that all broadcast to; RuntimeError naming the dimension that does not fit."""
     first = shapes[0]

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rushlight.core.shapes import size_of
+from rushlight.core.shapes import contiguous_strides, size_of
 from rushlight.loops.builder import BYTES, I1, Value
 
 if TYPE_CHECKING:
@@ -217,16 +217,6 @@ class Array:
                 put()
             else:
                 b.when(b.extract(mask, lane), put)
-
-
-def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
-    """Strides, in elements, of an array whose elements lie in the order of their indices."""
-    strides: list[int] = []
-    step = 1
-    for n in reversed(tuple(shape)):
-        strides.append(step)
-        step *= max(n, 1)
-    return tuple(reversed(strides))
 
 
 def bytes_of(kind: str, count: int) -> int:

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from rushlight.core.dtypes import COMPLEX, complex_of
-from rushlight.core.shapes import size_of
+from rushlight.core.shapes import contiguous_strides, size_of
 from rushlight.primitives import structural as s
 from rushlight.primitives.elementwise import elementwise
+from rushlight.primitives.interpreter import recording
 from rushlight.primitives.primitive import Aval, primitive
 from rushlight.primitives.reduction import reduce_sum
 from rushlight.primitives.strided import strided, strided_adjoint, strided_update
@@ -170,13 +171,7 @@ def _update(base: Any, value: Any, view: Any, params: dict[str, Any]) -> Any:
     if view is s.permute:
         return s.permute(value, axes=inverse_order(params["axes"]))
     if view is s.expand:
-        if size_of(params["shape"]) == size_of(base.shape):
-            return s.reshape(value, shape=base.shape)
-        raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a "
-            "single memory "
-            "location. Please clone() the tensor before performing the operation."
-        )
+        return s.reshape(value, shape=base.shape)  # `update` has seen to all others
     if view is s.slice_:
         return slice_update(base, value, **params)
     if view is s.diagonal:
@@ -192,11 +187,38 @@ def _update(base: Any, value: Any, view: Any, params: dict[str, Any]) -> Any:
     return s.bitcast(value, dtype=base.dtype)
 
 
+def _through_expanded(base: Any, value: Any, steps: Steps) -> Any:
+    """Writes through steps that begin by expanding `base`, where no element of it is met twice."""
+    with recording(None):
+        places = show(np.arange(size_of(base.shape)).reshape(base.shape), steps)
+    if places.dtype != np.int64 or np.unique(places).size < places.size:
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+            "Please clone() the tensor before performing the operation."
+        )
+    if not places.size:
+        return base
+    walk = tuple(n // places.itemsize for n in places.strides)
+    return strided_update(
+        base, value, shape=places.shape, strides=walk, offset=int(places.flat[0]),
+        origin=contiguous_strides(base.shape),
+    )  # fmt: skip
+
+
+def _repeats(view: Any, params: dict[str, Any], base: Any) -> bool:
+    """Whether a step shows elements of `base` more than once."""
+    return view is s.expand and size_of(params["shape"]) != size_of(base.shape)
+
+
 def update(base: Any, value: Any, steps: Steps) -> Any:
     """A copy of `base` in which the view that `steps` lead to holds `value`."""
     along = [base]
-    for view, params in steps[:-1]:
-        along.append(view(along[-1], **params))
-    for array, (view, params) in zip(reversed(along), reversed(steps), strict=True):
+    for number, (view, params) in enumerate(steps):
+        if _repeats(view, params, along[-1]):
+            value = _through_expanded(along.pop(), value, steps[number:])
+            break
+        if number + 1 < len(steps):
+            along.append(view(along[-1], **params))
+    for array, (view, params) in zip(reversed(along), reversed(steps[: len(along)]), strict=True):
         value = _update(array, value, view, params)
     return value

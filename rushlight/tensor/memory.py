@@ -13,7 +13,7 @@ import numpy as np
 
 from rushlight.core import dtypes
 from rushlight.core.dtypes import UINT8
-from rushlight.core.shapes import size_of
+from rushlight.core.shapes import contiguous_strides, size_of
 from rushlight.tensor.device import CPU, device
 from rushlight.tensor.storage import memory_of, note_write
 from rushlight.tensor.tensor import Tensor
@@ -57,16 +57,6 @@ def _strided(
     return np.lib.stride_tricks.as_strided(
         start, tuple(shape), tuple(s * dtype.itemsize for s in strides)
     )
-
-
-def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
-    """The strides, in elements, of a contiguous tensor of this shape."""
-    strides: list[int] = []
-    step = 1
-    for n in reversed(shape):
-        strides.append(step)
-        step *= max(n, 1)
-    return tuple(reversed(strides))
 
 
 class UntypedStorage:
