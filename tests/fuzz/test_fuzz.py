@@ -8,7 +8,7 @@ import pytest
 
 import rushlight
 from tests.fuzz import programs
-from tests.support.ledger import expected
+from tests.support.rounding import explained, rounded_by_chance
 
 
 @pytest.mark.parametrize("start", range(0, 60, 10))
@@ -16,7 +16,7 @@ def test_random_programs_are_the_same_compiled(start: int) -> None:
     for seed in programs.seeds(10, start):
         program = programs.draw(seed)
         words = programs.check(program)
-        assert not words, f"{words}\n{program.source()}"
+        assert words in ("", programs.ROUNDING), f"{words}\n{program.source()}"
 
 
 def test_a_wrong_program_is_noticed_and_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,12 +37,27 @@ def test_a_wrong_program_is_noticed_and_shrunk(monkeypatch: pytest.MonkeyPatch) 
     assert len(small.lines) <= 3 and any("tanh" in text for _, text in small.lines)
 
 
-@pytest.mark.parametrize("seed", [205])
-def test_programs_that_differ_still(seed: int) -> None:
-    with expected("fuzz", str(seed)):
-        program = programs.draw(seed)
-        words = programs.check(program)
-        assert not words, f"{words}\n{program.source()}"
+@pytest.mark.parametrize("seed", [205, 834, 1374])
+def test_programs_that_differed_once(seed: int) -> None:
+    assert not programs.check(programs.draw(seed))
+
+
+@pytest.mark.parametrize("seed", [760, 1507, 1851, 1898])
+def test_what_rounding_alone_moves(seed: int) -> None:
+    """A sum that is zero but for rounding, and 1 - tanh(x)^2 where tanh(x) is nearly 1."""
+    assert programs.check(programs.draw(seed)) in ("", programs.ROUNDING)
+
+
+def test_rounding_explains_no_wrong_number() -> None:
+    """What is off by a millionth, or in one element, is no rounding where nothing magnifies it."""
+    with rounded_by_chance(0):
+        rounded = (rushlight.arange(1.0, 9.0) / 3).numpy()
+    right = (rushlight.arange(1.0, 9.0) / 3).numpy()
+    assert 0 < abs(rounded - right).max() < 1e-6
+    assert explained([rounded], [right], [[rounded]])
+    assert not explained([right * (1 + 1e-5)], [right], [[rounded]])
+    assert not explained([right + (right == right[3])], [right], [[rounded]])
+    assert not explained([right.astype("float64")], [right], [[rounded]])
 
 
 def test_an_update_behind_rows_reads_each_element_before_it_is_written() -> None:
