@@ -24,7 +24,7 @@ __version__ = "0.1.0"
 _ROOMS = frozenset(
     (
         "autograd", "capture", "cli", "compiler", "datasets", "fft", "func", "linalg", "models", "nn", "optim",
-        "random", "serialization", "special", "utils",
+        "profiler", "random", "serialization", "special", "utils",
     )
 )  # fmt: skip
 

@@ -12,6 +12,7 @@ from rushlight import linalg as linalg
 from rushlight import models as models
 from rushlight import nn as nn
 from rushlight import optim as optim
+from rushlight import profiler as profiler
 from rushlight import random as random
 from rushlight import serialization as serialization
 from rushlight import special as special

@@ -20,7 +20,7 @@ from rushlight.tensor.tensor import Tensor
 
 __all__ = [
     "Function", "Variable", "backward", "detect_anomaly", "enable_grad", "functional", "grad", "gradcheck",
-    "gradgradcheck", "graph", "inference_mode", "is_anomaly_enabled", "no_grad", "set_detect_anomaly",
+    "gradgradcheck", "graph", "inference_mode", "is_anomaly_enabled", "no_grad", "profiler", "set_detect_anomaly",
     "set_grad_enabled",
 ]  # fmt: skip
 
@@ -51,7 +51,7 @@ class Variable(metaclass=_VariableMeta):
 
 def __getattr__(name: str) -> Any:
     """What most programs never use is loaded when it is asked for."""
-    if name in ("functional", "graph"):
+    if name in ("functional", "graph", "profiler"):
         return importlib.import_module("rushlight.autograd." + name)
     if name in ("gradcheck", "gradgradcheck"):
         from rushlight.autograd import finite_differences

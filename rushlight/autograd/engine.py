@@ -21,6 +21,7 @@ from rushlight.autograd.node import Edge, Node, edge_of
 from rushlight.autograd.slots import slots
 from rushlight.core.dtypes import COMPLEX, INEXACT
 from rushlight.core.floating import quiet, restore
+from rushlight.core.watch import NODE, observed_as, watch
 from rushlight.primitives import elementwise, structural
 from rushlight.primitives.interpreter import slot
 from rushlight.tensor.tensor import Tensor, wrap
@@ -90,6 +91,7 @@ def run(
     traced = (
         slot.recorder is not None
     )  # then what a formula calls is said to belong to its node's module
+    is_seen = watch.on and not traced
     state.grad_enabled = create_graph
     token = quiet()
     try:
@@ -114,7 +116,11 @@ def run(
                 raise RuntimeError(_twice(node))
             if traced:
                 state.scope = node.scope
-            results: Any = node.apply(grads, create_graph)
+            results: Any = (
+                observed_as(NODE, node, grads, node.apply, grads, create_graph)
+                if is_seen
+                else node.apply(grads, create_graph)
+            )
             if node.post_hooks:
                 results = _run_post_hooks(node, results, grads, as_tensor, as_grad)
             del grads

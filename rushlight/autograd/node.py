@@ -216,9 +216,10 @@ def edge_of(tensor: Tensor) -> Edge:
 class Saved:
     """A tensor kept for backward, with the version that its memory had when it was saved."""
 
-    __slots__ = ("count", "hooked", "node", "output", "tensor", "version")
+    __slots__ = ("count", "dtype", "hooked", "node", "output", "shape", "tensor", "version")
 
     def __init__(self, tensor: Tensor, node: Node | None, output: int = -1) -> None:
+        self.shape, self.dtype = tensor._array.shape, tensor._array.dtype
         self.version: Version = version_of(tensor)
         self.count = self.version.count
         self.output = (

@@ -6,9 +6,9 @@ run, so that its result has the same bits.
 
 from __future__ import annotations
 
+from rushlight.compiler.flops import flops
 from rushlight.compiler.graph import Equation, Graph, Var
 from rushlight.compiler.views import VIEWS
-from rushlight.core.shapes import size_of
 
 #: Nanoseconds of a call whatever its arrays' sizes: of one NumPy function, and of references that are more than that.
 CALL_NS = 1000.0
@@ -41,21 +41,7 @@ def _equation_ns(equation: Equation) -> float:
     result = equation.outputs[0]
     call = CALLS_NS.get(name, 10_000.0 if "windows" in name else CALL_NS)
     if name in PRODUCTS:
-        return call + 2 * _multiplications(equation) / PRODUCTS[name]
+        return call + flops(equation) / PRODUCTS[name]
     elements = max([result.size, *(o.size for o in operands)])
     rate = SLOW_NS.get(name, 5.0 if "windows" in name else ELEMENT_NS)
     return call + elements * rate
-
-
-def _multiplications(equation: Equation) -> float:
-    """Of a product or a convolution."""
-    first: Var = equation.operands[0]
-    second: Var = equation.operands[1]
-    result = equation.outputs[0]
-    if equation.primitive.name == "contract":
-        return float(result.size * size_of(first.shape[i] for i in equation.params["axes_a"]))
-    if equation.primitive.name == "convolve":
-        return result.size * second.size / max(second.shape[0], 1)
-    if equation.primitive.name == "convolve_input":
-        return first.size * second.size / max(second.shape[0], 1)
-    return second.size * result.size / max(result.shape[0], 1)

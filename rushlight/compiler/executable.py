@@ -26,6 +26,7 @@ from rushlight.compiler.program import SHARED_NS, Program
 from rushlight.compiler.sharing import stays_on_one_core, work_of
 from rushlight.core.flags import verbosity
 from rushlight.core.floating import quiet, restore
+from rushlight.core.watch import watch
 from rushlight.loops.arrays import Array
 from rushlight.loops.kernel import Kernel
 
@@ -254,7 +255,7 @@ class Executable:
             packed[...] = inputs[number]
         if arena.reserve(self.arena_bytes) != self._base:
             self._move(arena.address)
-        if verbosity.level > 1:
+        if verbosity.level > 1 or watch.on:
             run_told(self)
         else:
             for segment in self.segments:

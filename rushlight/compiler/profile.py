@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rushlight.compiler.assembly import HostStep
 from rushlight.compiler.peak import Machine, machine
 from rushlight.core.flags import verbosity
+from rushlight.core.watch import watch
 from rushlight.loops.kernel import Kernel
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Figures:
     flops: int
     bytes: int
     on_host: bool = False
+    started: int = 0  # on the clock of time.perf_counter_ns
 
     @property
     def gflops(self) -> float:
@@ -52,8 +54,19 @@ class Figures:
         return self.gflops * 1e9 / peak.flops, self.gbytes * 1e9 / peak.bytes
 
 
+#: What `loops_of` has said: a profiler asks at every call.
+_loops: weakref.WeakKeyDictionary[Kernel, str] = weakref.WeakKeyDictionary()
+
+
 def loops_of(kernel: Kernel) -> str:
     """A kernel's loops in one line: `a 4 > b 5; c 3` is c after b, inside of nothing but the items."""
+    said = _loops.get(kernel)
+    if said is None:
+        said = _loops[kernel] = _loops_text(kernel)
+    return said
+
+
+def _loops_text(kernel: Kernel) -> str:
     parts: list[str] = []
     before = -1
     for line in kernel.outline:
@@ -73,22 +86,24 @@ def run_timed(executable: Executable) -> list[Figures]:
     found: list[Figures] = []
     for step in executable.segments:
         if isinstance(step, HostStep):
-            started = time.perf_counter()
+            started = time.perf_counter_ns()
             executable.run_host(step)
-            seconds = time.perf_counter() - started
+            seconds = (time.perf_counter_ns() - started) * 1e-9
             equation = step.equation
             found.append(
-                Figures(equation.primitive.name, equation.scope, equation.site, "", seconds, 0, 0, on_host=True)
+                Figures(equation.primitive.name, equation.scope, equation.site, "", seconds, 0, 0, True, started)
             )  # fmt: skip
             continue
+        started = time.perf_counter_ns()
         clock = step.program.timed(executable.slots)
         executable.check()
-        for kernel, taken in zip(step.kernels, clock[1:] - clock[:-1], strict=True):
+        taken = clock[1:] - clock[:-1]
+        for kernel, begun, nanoseconds in zip(step.kernels, clock[:-1], taken, strict=True):
             origin = executable.assembly.scopes.get(id(kernel))
             found.append(
                 Figures(
                     kernel.name, origin.scope if origin else "", origin.site if origin else "", loops_of(kernel),
-                    float(taken) * 1e-9, kernel.flops, kernel.bytes,
+                    float(nanoseconds) * 1e-9, kernel.flops, kernel.bytes, False, started + int(begun),
                 )
             )  # fmt: skip
     return found
@@ -158,8 +173,15 @@ class watching:
 
 
 def run_told(executable: Executable) -> None:
-    """Runs with the clock on and prints the table to stderr; from level 3 on also the code, once for a program."""
+    """Runs with the clock on, tells observers, and prints the table to stderr if that is wanted.
+
+    From level 3 on also the code is printed, once for a program.
+    """
     figures = run_timed(executable)
+    for observer in watch.observers:
+        observer.ran(executable, figures)
+    if verbosity.level < 2:
+        return
     if watching.runs is not None:
         watching.runs.append((executable, figures))
         return

@@ -47,9 +47,11 @@ from rushlight.autograd.node import edge_of
 from rushlight.backends import native
 from rushlight.backends.native import NUMPY, SMALL
 from rushlight.core.floating import quiet, restore
+from rushlight.core.watch import observed, unseen, watch
 from rushlight.ops import record as recording
 from rushlight.ops import tape
 from rushlight.primitives import structural
+from rushlight.primitives.interpreter import slot
 from rushlight.tensor.device import check_available
 from rushlight.tensor.exchange import checked_dtype
 from rushlight.tensor.tensor import Tensor, contiguous_format, preserve_format, strided, wrap
@@ -240,6 +242,7 @@ def op(body: Callable[..., Any] | None = None, **options: Any) -> Any:
     call = (
         _composite_call(this) if this.composite else _view_call(this) if this.view else _call(this)
     )
+    call.op = this
     if this.factory:
         call = _factory_call(this, call)
     call.__name__ = call.__qualname__ = this.name
@@ -329,6 +332,11 @@ def _convert(this: Op, i: int, kind: int, value: Any) -> tuple[Any, bool]:
     )
 
 
+def _observes(call: Any) -> bool:
+    """Whether observers are to be told of a call: of those that compute something, and of each once."""
+    return slot.recorder is None and not state.bare and unseen(call)
+
+
 def _call(this: Op) -> Any:
     """The function users call, for an op whose body computes new arrays."""
     body, tensors, record = this.body, this.tensors, tape.record
@@ -339,6 +347,8 @@ def _call(this: Op) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         if state.bare:
             return body(*args, **kwargs)
+        if watch.on and _observes(call):
+            return observed(call, args, kwargs)
         out = None
         if kwargs:
             if has_out and "out" in kwargs:
@@ -434,6 +444,8 @@ def _view_call(this: Op) -> Any:
     body = this.body
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        if watch.on and _observes(call):
+            return observed(call, args, kwargs)
         if kwargs:
             args, kwargs = this.bind(args, kwargs)  # type: ignore[assignment]
         source = args[0] if args else None
@@ -462,6 +474,8 @@ def _composite_call(this: Op) -> Any:
     required = [i for i, kind in this.tensors if kind == Op.REQUIRED]
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        if watch.on and _observes(call):
+            return observed(call, args, kwargs)
         if kwargs:
             if not has_out and "out" in kwargs:
                 out = kwargs.pop("out")
@@ -486,6 +500,8 @@ def _inplace_call(this: Op, functional: Any) -> Any:
     name = this.name + "_"
 
     def call(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if watch.on and _observes(call):
+            return observed(call, (self, *args), kwargs)  # type: ignore[no-any-return]
         if kwargs:
             bound, kwargs = this.bind((self, *args), kwargs)
         else:

@@ -311,7 +311,7 @@ class OpNode(Node):
         if kind == Formula.GRADS:
             return tuple(grads)
         if kind == Formula.NEEDS:
-            return tuple(self._needed(target) for target in what)
+            return self._needs(what)
         saved = self.saved
         value = saved[at]
         if kind == Formula.INPUT:
@@ -354,6 +354,10 @@ class OpNode(Node):
         if value.dtype in INEXACT:
             result._grad_fn, result._output, result._requires_grad = self, output, True
         return result
+
+    def _needs(self, targets: tuple[int, ...]) -> tuple[Any, ...]:
+        """Of each input that a formula serves, whether its gradient is wanted."""
+        return tuple(self._needed(target) for target in targets)
 
     def _needed(self, target: int) -> Any:
         """Whether this input's gradient is wanted; for a list, one answer for each of its tensors."""

@@ -21,6 +21,7 @@ import numpy as np
 from rushlight.autograd.handles import RemovableHandle
 from rushlight.autograd.modes import state as modes
 from rushlight.backends.settings import settings
+from rushlight.core.watch import seen_as
 from rushlight.ops.complex_numbers import view_as_real
 from rushlight.primitives.interpreter import slot
 from rushlight.primitives.structural import full
@@ -117,6 +118,7 @@ def real_views(*tensors: Tensor | None) -> tuple[Any, ...]:
 def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
     """A `step` that runs the hooks around itself; not again where a subclass calls its base's."""
 
+    @seen_as(lambda self: f"Optimizer.step#{type(self).__name__}.step")
     @functools.wraps(step)
     def hooked(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
         before, after = self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks
@@ -243,6 +245,7 @@ class Optimizer:
             if state:
                 self.state[param] = state
 
+    @seen_as(lambda self: f"Optimizer.zero_grad#{type(self).__name__}.zero_grad")
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drops the gradients of all parameters, or fills them with zeros."""
         for group in self.param_groups:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from rushlight.core.sites import warn_user
+from rushlight.core.watch import seen_as
 from rushlight.random.generator import Generator
 from rushlight.utils.data.collate import default_collate, default_convert
 from rushlight.utils.data.dataset import Dataset, IterableDataset
@@ -241,6 +242,7 @@ class _SingleIterator:
     def __len__(self) -> int:
         return len(self._loader.index_sampler)
 
+    @seen_as(lambda self: "enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__")
     def __next__(self) -> Any:
         data = self._fetch(next(self._indices))
         self._given += 1

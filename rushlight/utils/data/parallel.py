@@ -11,6 +11,7 @@ import time
 from multiprocessing.connection import wait
 from typing import Any
 
+from rushlight.core.watch import seen_as
 from rushlight.utils.data.dataset import IterableDataset
 from rushlight.utils.data.sampler import fresh_seed
 from rushlight.utils.data.worker import CHECK_EVERY_S, Ended, Failure, Restart, run_worker
@@ -100,6 +101,7 @@ class ParallelIterator:
     def __len__(self) -> int:
         return len(self.loader.index_sampler)
 
+    @seen_as(lambda self: "enumerate(DataLoader)#_MultiProcessingDataLoaderIter.__next__")
     def __next__(self) -> Any:
         while True:
             if self.loader.in_order:

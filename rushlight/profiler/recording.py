@@ -1,0 +1,263 @@
+"""`Recording`: the observer that notes what runs, as cheaply as it can; events.py makes events of it afterwards."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from functools import partial
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rushlight.autograd.modes import state
+from rushlight.core.sites import is_own
+from rushlight.core.watch import NODE, OP, REGION, watch
+from rushlight.nn.hooks import register_module_forward_hook, register_module_forward_pre_hook
+from rushlight.ops.flops import Call, call_of, node_call
+from rushlight.tensor.tensor import Tensor
+
+now = time.perf_counter_ns
+
+#: Kinds of records besides those of core.watch: a module's forward, a compiled program, one of its kernels.
+MODULE, PROGRAM, KERNEL = range(3, 6)
+
+
+class Settings(NamedTuple):
+    """What is noted besides times."""
+
+    record_shapes: bool = False
+    profile_memory: bool = False
+    with_stack: bool = False
+    with_flops: bool = False
+    with_modules: bool = False
+
+
+class Record:
+    """One call, from its beginning to its end."""
+
+    __slots__ = (
+        "bytes", "end", "figures", "flops", "kind", "node", "parent", "scope", "shapes", "stack", "start", "subject",
+        "thread",
+    )  # fmt: skip
+
+    bytes: int  # allocated less freed while no call inside of it was running
+    figures: Any  # of a kernel: compiler.profile.Figures
+    flops: Call | None
+    node: int  # the number of the tape's node that the call made, or is; -1 without one
+    scope: Any  # the modules whose forward was running
+    shapes: Any
+    stack: tuple[tuple[CodeType, int], ...]
+
+    def __init__(
+        self, kind: int, subject: Any, thread: int, parent: Record | None, start: int
+    ) -> None:
+        self.kind, self.subject, self.thread, self.parent = kind, subject, thread, parent
+        self.start, self.end = start, 0
+        self.bytes, self.node = 0, -1
+        self.figures = self.flops = self.scope = self.shapes = None
+        self.stack = ()
+
+
+class Move(NamedTuple):
+    """Memory that an array took, or gave back (then negative)."""
+
+    time: int
+    thread: int
+    bytes: int
+    total: int
+    address: int
+    inside: bool  # of some call
+
+
+class _Thread(threading.local):
+    """The innermost call that runs in this thread, and the thread's number."""
+
+    open: Record | None = None
+    number: int = 0
+
+
+class Recording:
+    """Everything that ran from `start` to `stop`, in all threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.records: list[Record] = []
+        self.moves: list[Move] = []
+        self.threads: dict[int, str] = {}
+        self.started = self.ended = self.wall = 0
+        self.metadata: dict[str, Any] = {}  # for traces
+        self._local = _Thread()
+        self._live: dict[int, tuple[Any, int, int]] = {}
+        self._total = 0
+        self._hooks: list[Any] = []
+        self._modules: list[Record] = []
+
+    def start(self) -> None:
+        """From now on everything is noted."""
+        if self.settings.with_modules or self.settings.with_stack:
+            self._hooks = [
+                register_module_forward_pre_hook(self._enter_module),
+                register_module_forward_hook(self._leave_module, always_call=True),
+            ]
+        self.wall, self.started = time.time_ns(), now()
+        watch.add(self)
+
+    def stop(self) -> None:
+        """The end; calls that still run end here."""
+        watch.remove(self)
+        for hook in self._hooks:
+            hook.remove()
+        self.ended = now()
+        self._live.clear()
+        for record in self.records:
+            record.end = record.end or self.ended
+
+    def pause(self, paused: bool) -> None:
+        """Notes nothing for a while, or goes on."""
+        watch.remove(self)
+        if not paused:
+            watch.add(self)
+
+    # -- what core.watch calls -----------------------------------------------------------------------------
+
+    def begin(self, kind: int, subject: Any, args: Any, kwargs: Any) -> Record:
+        """A call begins."""
+        local = self._local
+        thread = local.number or self._new_thread()
+        record = Record(kind, subject, thread, local.open, 0)
+        settings = self.settings
+        if kind == NODE:
+            record.subject, record.node, record.scope = (
+                subject.name(),
+                subject.number,
+                subject.scope,
+            )
+            if settings.record_shapes:
+                record.shapes = [_shape(g) for g in args]
+            if settings.with_flops:
+                record.flops = node_call(subject, args)
+        else:
+            record.scope = state.scope
+            if settings.record_shapes and kind == OP:
+                record.shapes = [_shape(a) for a in (*args, *kwargs.values())]
+            if settings.with_flops and kind == OP:
+                record.flops = call_of(subject, args, kwargs)
+            if settings.with_stack:
+                record.stack = tuple(_user_stack(sys._getframe(2)))
+        local.open = record
+        self.records.append(record)
+        record.start = now()
+        return record
+
+    def end(self, token: Record, result: Any) -> None:
+        """A call has ended."""
+        token.end = now()
+        self._local.open = token.parent
+        if token.kind == OP:
+            first = result[0] if type(result) is tuple and result else result
+            if isinstance(first, Tensor) and first._grad_fn is not None:
+                token.node = first._grad_fn.number
+        if self.settings.profile_memory and result is not None:
+            self._note_results(token, result)
+
+    def ran(self, executable: Any, figures: Any) -> None:
+        """A compiled program has run: itself, and its kernels inside of it."""
+        if not figures:
+            return
+        local = self._local
+        thread = local.number or self._new_thread()
+        program = Record(PROGRAM, executable.title, thread, local.open, figures[0].started)
+        program.scope = state.scope
+        if self.settings.with_stack:
+            program.stack = tuple(_user_stack(sys._getframe(2)))
+        self.records.append(program)
+        for found in figures:
+            record = Record(KERNEL, found.name, thread, program, found.started)
+            record.figures = found
+            record.end = program.end = found.started + round(found.seconds * 1e9)
+            self.records.append(record)
+
+    # -- modules -------------------------------------------------------------------------------------------
+
+    def _enter_module(self, module: Any, args: Any) -> None:
+        self._modules.append(self.begin(MODULE, module, (), {}))
+
+    def _leave_module(self, module: Any, args: Any, result: Any) -> None:
+        while self._modules:
+            record = self._modules.pop()
+            self.end(record, None)
+            if record.subject is module:
+                break
+
+    # -- memory --------------------------------------------------------------------------------------------
+
+    def _note_results(self, record: Record, result: Any) -> None:
+        """Arrays that this call has made: those that are not known yet."""
+        for array in _arrays(result):
+            while isinstance(array.base, np.ndarray):
+                array = array.base
+            key = id(array)
+            if key in self._live or not array.nbytes:
+                continue
+            address = array.__array_interface__["data"][0]
+            watcher = weakref.ref(array, partial(self._freed, key))
+            self._live[key] = watcher, array.nbytes, address
+            record.bytes += array.nbytes
+            self._move(array.nbytes, address, record.end, True)
+
+    def _freed(self, key: int, _: Any = None) -> None:
+        found = self._live.pop(key, None)
+        if found is None:
+            return
+        record = self._local.open
+        if record is not None:
+            record.bytes -= found[1]
+        self._move(-found[1], found[2], now(), record is not None)
+
+    def _move(self, size: int, address: int, time: int, inside: bool) -> None:
+        self._total += size
+        thread = self._local.number or self._new_thread()
+        self.moves.append(Move(time, thread, size, self._total, address, inside))
+
+    def _new_thread(self) -> int:
+        number = self._local.number = threading.get_native_id()
+        self.threads[number] = threading.current_thread().name
+        return number
+
+
+def _shape(value: Any) -> Any:
+    """As torch notes the shape of an argument: a list, a list of lists for a list of tensors, else []."""
+    if isinstance(value, Tensor):
+        return list(value._array.shape)
+    if isinstance(value, np.ndarray):
+        return list(value.shape)
+    if type(value) in (list, tuple) and value and isinstance(value[0], Tensor):
+        return [_shape(v) for v in value]
+    return []
+
+
+def _arrays(result: Any) -> Iterator[Any]:
+    if isinstance(result, Tensor):
+        result = result._array
+    if isinstance(result, np.ndarray):
+        yield result
+    elif isinstance(result, (tuple, list)):
+        for item in result:
+            yield from _arrays(item)
+
+
+def _user_stack(frame: FrameType | None) -> Iterator[tuple[CodeType, int]]:
+    """Where the user's program is, innermost first; rushlight's own frames are left out."""
+    while frame is not None:
+        if not is_own(frame.f_code):
+            yield frame.f_code, frame.f_lineno
+        frame = frame.f_back
+
+
+__all__ = [
+    "KERNEL", "MODULE", "NODE", "OP", "PROGRAM", "REGION", "Move", "Record", "Recording", "Settings", "now",
+]  # fmt: skip
