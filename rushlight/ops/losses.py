@@ -11,7 +11,8 @@ from rushlight.core.sites import warn_user
 from rushlight.ops.activations import logsigmoid
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.operands import promote
-from rushlight.ops.pointwise import exp, log, xlogy
+from rushlight.ops.pointwise import exp, log
+from rushlight.ops.pointwise_pairs import xlogy
 from rushlight.ops.reduction import mean, sum
 from rushlight.ops.selection import choose
 from rushlight.ops.shape import to_shape, unsqueeze

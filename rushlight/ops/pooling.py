@@ -12,11 +12,12 @@ from rushlight.ops.activations import relu
 from rushlight.ops.convolution import sizes
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.extremes import max_along
-from rushlight.ops.gathering import scatter, zeros_shaped
+from rushlight.ops.gathering import zeros_shaped
 from rushlight.ops.joining import cat, stack
 from rushlight.ops.pointwise import sign
 from rushlight.ops.positions import pick
 from rushlight.ops.reduction import mean
+from rushlight.ops.scattering import scatter
 from rushlight.ops.shape import expand, flatten, narrow, to_shape
 from rushlight.ops.spacing import arange
 from rushlight.primitives import elementwise as p

@@ -8,7 +8,7 @@ from typing import Any
 from rushlight.core import shapes
 from rushlight.core.dtypes import COMPLEX, INT64
 from rushlight.ops.declare import Array, Sample, op
-from rushlight.ops.pointwise import isnan
+from rushlight.ops.element_tests import isnan
 from rushlight.ops.reduction import kept, spread, sum
 from rushlight.ops.reshaping import to_shape
 from rushlight.ops.selection import choose

@@ -13,8 +13,8 @@ from rushlight.ops import links
 from rushlight.ops import record as recording
 from rushlight.ops.complex_numbers import conjugate
 from rushlight.ops.declare import Array, Bad, Sample, op
+from rushlight.ops.element_tests import isnan
 from rushlight.ops.operands import promote, sequence, to
-from rushlight.ops.pointwise import isnan
 from rushlight.ops.reshaping import to_shape
 from rushlight.ops.selection import choose
 from rushlight.primitives import elementwise as p

@@ -11,8 +11,9 @@ from rushlight.core import shapes
 from rushlight.core.dtypes import FLOAT32, FLOAT64, FLOATING, INT64, of_numpy
 from rushlight.ops.arithmetic import in_dtype, lerp
 from rushlight.ops.declare import Array, Bad, Sample, op
+from rushlight.ops.element_tests import isnan
 from rushlight.ops.orders import movedim
-from rushlight.ops.pointwise import ceil, floor, isnan, round
+from rushlight.ops.pointwise import ceil, floor, round
 from rushlight.ops.positions import check_ordered, pick, shared_by_ties
 from rushlight.ops.reduction import any, sum
 from rushlight.ops.reshaping import expand, to_shape

@@ -14,7 +14,7 @@ from typing import Any
 from rushlight.autograd.modes import no_grad
 from rushlight.nn.batch_norm import _BatchNorm
 from rushlight.nn.module import Module
-from rushlight.ops.gathering import where
+from rushlight.ops.masks import where
 from rushlight.optim.lr_scheduler.base import LRScheduler, Rates, per_group
 from rushlight.optim.optimizer import Optimizer
 from rushlight.primitives.interpreter import slot
