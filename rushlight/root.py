@@ -131,10 +131,19 @@ def _compile_module(module: Any, options: dict[str, Any]) -> None:
     importlib.import_module("rushlight.capture.api").compile_in_place(module, **options)
 
 
+def _load_model(module: Any, path: Any, strict: bool) -> tuple[list[str], list[str]]:
+    """`Module.load_state_dict` of a file; what reads files is loaded at the first one."""
+    import importlib
+
+    safetensors = importlib.import_module("rushlight.serialization.safetensors")
+    return safetensors.load_model(module, path, strict)  # type: ignore[no-any-return]
+
+
 def tie(namespace: dict[str, Any]) -> None:
     """Fills the package's namespace."""
     settings.stepper = _step  # type: ignore[method-assign]
     settings.compile_module = _compile_module  # type: ignore[method-assign]
+    settings.load_model = _load_model  # type: ignore[method-assign]
     for name, family in names.METHODS.items():
         setattr(Tensor, name, _Late(name, family))
     for call in FUNCTIONS.values():

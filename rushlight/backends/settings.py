@@ -1,4 +1,4 @@
-"""What lower rooms ask higher ones to do: who runs eager calls and steps, and who compiles."""
+"""What lower rooms ask higher ones to do: who runs eager calls and steps, who compiles, and who reads files."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ class _Settings:
     def compile_module(self, module: Any, options: dict[str, Any]) -> None:
         """Filled from above, by capture: compiles a module's forward in place."""
         raise RuntimeError("rushlight.capture is not there: nothing can be compiled")
+
+    def load_model(self, module: Any, path: Any, strict: bool) -> tuple[list[str], list[str]]:
+        """Filled from above, by serialization: loads a file of tensors into a module."""
+        raise RuntimeError("rushlight.serialization is not there: no file can be loaded")
 
 
 settings = _Settings()

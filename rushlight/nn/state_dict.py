@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from rushlight.backends.settings import settings
 from rushlight.nn.parameter import Parameter, is_lazy
 from rushlight.tensor.tensor import Tensor
 
@@ -35,10 +37,12 @@ class StateDictMethods:
         module: Any = self
         for name, parameter in module._parameters.items():
             if parameter is not None:
-                destination[prefix + name] = parameter if keep_vars else parameter.detach()
+                keeps = keep_vars or is_lazy(parameter)
+                destination[prefix + name] = parameter if keeps else parameter.detach()
         for name, buffer in module._buffers.items():
             if buffer is not None and name not in module._non_persistent_buffers_set:
-                destination[prefix + name] = buffer if keep_vars else buffer.detach()
+                keeps = keep_vars or is_lazy(buffer)
+                destination[prefix + name] = buffer if keeps else buffer.detach()
         if type(module).get_extra_state is not StateDictMethods.get_extra_state:
             destination[prefix + _EXTRA_STATE] = module.get_extra_state()
 
@@ -136,7 +140,8 @@ class StateDictMethods:
         elif strict and extra in state_dict:
             unexpected_keys.append(extra)
         if strict:
-            known = {**module._modules, **module._parameters, **persistent}
+            members = {**module._parameters, **persistent}
+            known = module._modules.keys() | {k for k, v in members.items() if v is not None}
             for key in state_dict:
                 if key.startswith(prefix) and key != extra:
                     first, _, rest = key[len(prefix) :].partition(".")
@@ -146,12 +151,17 @@ class StateDictMethods:
     def load_state_dict(
         self, state_dict: Any, strict: bool = True, assign: bool = False
     ) -> IncompatibleKeys:
-        """Copies a state dict into the module (or, with `assign`, takes its tensors).
+        """Copies a state dict into the module (or, with `assign`, takes its tensors). The path of a safetensors file
+        stands for what is in it.
 
         Raises RuntimeError that lists every missing or unexpected key (if `strict`) and every shape that does not fit;
         the module is then as it was before.
         """
         module: Any = self
+        if isinstance(state_dict, (str, os.PathLike)):
+            if assign:
+                raise ValueError("assign=True takes tensors: load the file first, as by load_file")
+            return IncompatibleKeys(*settings.load_model(module, state_dict, strict))
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
         metadata = getattr(state_dict, "_metadata", None)
@@ -161,7 +171,7 @@ class StateDictMethods:
         missing: list[str] = []
         unexpected: list[str] = []
         errors: list[str] = []
-        backup = _Backup(module)
+        backup = _Backup(module, source)
         try:
             _load(module, source, "", metadata, strict, assign, missing, unexpected, errors)
         except BaseException:
@@ -193,15 +203,22 @@ class StateDictMethods:
 
 
 class _Backup:
-    """The members of a module tree before loading: their tensors, and copies of what loading may overwrite."""
+    """The members of a module tree before loading: their tensors, and copies of what a load that fails may have
+    overwritten.
 
-    def __init__(self, module: Any) -> None:
+    Where all that is asked for is known to fit, nothing can fail, and the module is not held twice in memory.
+    """
+
+    def __init__(self, module: Any, source: Mapping[str, Any]) -> None:
+        copying = not _surely_fits(module, source)
         self._members = [
             (
                 kind,
                 name,
                 tensor,
-                None if tensor is None or is_lazy(tensor) else tensor._array.copy(),
+                tensor._array.copy()
+                if copying and tensor is not None and not is_lazy(tensor)
+                else None,
             )
             for m in module.modules()
             for kind in (m._parameters, m._buffers)
@@ -216,6 +233,35 @@ class _Backup:
             kind[name] = tensor
             if values is not None and tensor._array.shape == values.shape:
                 write(tensor, values, "load_state_dict")
+
+
+def _surely_fits(module: Any, source: Mapping[str, Any]) -> bool:
+    """Whether a source has just the tensors of a module, alike in shape and dtype, and no user's code sees them."""
+    own: dict[str, Any] = {}
+    for prefix, m in module.named_modules(remove_duplicate=False):
+        loader = type(m)._load_from_state_dict
+        if (
+            not loader.__module__.startswith("rushlight.nn.")
+            or type(m).set_extra_state is not StateDictMethods.set_extra_state
+            or m._load_state_dict_pre_hooks
+            or m._load_state_dict_post_hooks
+        ):
+            return False
+        lead = prefix and prefix + "."
+        own |= {lead + k: v for k, v in m._parameters.items() if v is not None}
+        own |= {
+            lead + k: v
+            for k, v in m._buffers.items()
+            if v is not None and k not in m._non_persistent_buffers_set
+        }
+    return own.keys() == source.keys() and all(
+        isinstance(value, Tensor)
+        and not is_lazy(value)
+        and not is_lazy(own[name])
+        and value.shape == own[name].shape
+        and value._array.dtype == own[name]._array.dtype
+        for name, value in source.items()
+    )
 
 
 def _load(

@@ -7,23 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from rushlight.core import dtypes
-from rushlight.core.files import whole_file, write_whole
+from rushlight.core.files import whole_file
+from rushlight.serialization.tensor_file import CheckpointError, TensorFile, write_tensors
 from rushlight.serialization.tree import flatten, unflatten, without_tensors
 
 _KEY = "rushlight"  # the one entry of the file's metadata
 _FORMAT = 1
-_DTYPES = {
-    "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32",
-    "I32": "int32", "U64": "uint64", "I64": "int64", "F16": "float16", "BF16": "bfloat16",
-    "F32": "float32", "F64": "float64", "C64": "complex64",
-}  # fmt: skip
-
-
-class CheckpointError(ValueError):
-    """A file that is not the checkpoint it should be, or a state that no checkpoint can hold."""
 
 
 def save_checkpoint(path: str | os.PathLike[str], state: Any, about: dict[str, Any]) -> None:
@@ -43,27 +32,19 @@ def save_checkpoint(path: str | os.PathLike[str], state: Any, about: dict[str, A
     ...     load_checkpoint(file)
     ({'epoch': 3, 'w': tensor([1., 1.])}, {'by': 'an example'})
     """
-    import safetensors
-    import safetensors.numpy
-
     path = Path(path)
     try:
         arrays, tree = flatten(state)
         text = json.dumps({"format": _FORMAT, "about": about, "state": tree})
     except TypeError as problem:
         raise CheckpointError(str(problem)) from None
-    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    try:
-        data = safetensors.numpy.save(whole, metadata={_KEY: text})
-    except safetensors.SafetensorError as problem:
-        raise CheckpointError(f"{path}: these tensors cannot be saved: {problem}") from None
     readable = {"checkpoint": path.name, **about, "state": without_tensors(tree, arrays)}
     beside = path.with_suffix(".json")
     # The JSON is complete on the disk before the tensors take their place: both or none.
     with whole_file(beside) as stream:
         stream.write(json.dumps(readable, indent=2).encode() + b"\n")
         stream.flush()
-        write_whole(path, data)
+        write_tensors(path, arrays, {_KEY: text})
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
@@ -95,34 +76,15 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
 
     Raises FileNotFoundError; CheckpointError where it is no safetensors file, or a damaged one.
     """
-    import safetensors
-
-    data = Path(path).read_bytes()
-    try:
-        deserialize: Any = safetensors.deserialize
-        entries = deserialize(data)
-    except safetensors.SafetensorError as problem:
-        reason = str(problem).removeprefix("Error while deserializing: ")
-        raise CheckpointError(f"{path}: not a whole safetensors file ({reason})") from None
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    arrays = {}
-    for name, entry in sorted(entries, key=lambda item: header[item[0]]["data_offsets"]):
-        if entry["dtype"] not in _DTYPES:
-            raise CheckpointError(f"{path}: {name} has a dtype that is not known: {entry['dtype']}")
-        kind = _numpy_dtype(_DTYPES[entry["dtype"]])
-        arrays[name] = np.frombuffer(bytearray(entry["data"]), kind).reshape(entry["shape"])
-    described = header.get("__metadata__", {}).get(_KEY)
+    with TensorFile(path) as file:
+        arrays = {name: file.array(name) for name in file}
+        described = file.metadata.get(_KEY)
     if described is None:
         return arrays, None
     try:
         text = json.loads(described)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise CheckpointError(f"{path}: its description is damaged") from None
     if not isinstance(text, dict):
         raise CheckpointError(f"{path}: its description is damaged")
     return arrays, text
-
-
-def _numpy_dtype(name: str) -> Any:
-    """NumPy's dtype for one of ours (bfloat16 is none of NumPy's own)."""
-    return next(d for d in dtypes.ALL if d.name == name).numpy
