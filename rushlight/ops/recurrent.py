@@ -7,15 +7,15 @@ How are they differentiated twice?
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rushlight.autograd import engine
-from rushlight.autograd.modes import enable_grad, state
+from rushlight.autograd.modes import state
 from rushlight.core.dtypes import FLOAT32, HALF
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.operands import to
 from rushlight.ops.recurrent_steps import elman_step, gru_step, lstm_step, unrolled
+from rushlight.ops.replaying import replayed
 from rushlight.primitives import recurrent as p
 from rushlight.primitives.contraction import contract
 from rushlight.primitives.reduction import reduce_sum
@@ -38,24 +38,6 @@ def _weight_gradient(grad_steps: Array, hidden: Array) -> Array:
     """The sum over steps and sequences of each pre-activation's gradient times the state before it."""
     axes = tuple(range(hidden.ndim - 1))
     return contract(grad_steps, hidden, axes_a=axes, axes_b=axes, batch_a=(), batch_b=())
-
-
-def _replayed(
-    layer: Callable[..., tuple[Any, Any]],
-    inputs: Sequence[Any],
-    needs: Sequence[bool],
-    grads: Sequence[Any],
-) -> tuple[Any, ...]:
-    """Gradients that can be differentiated again: of the layer computed anew, step by step."""
-    with enable_grad():
-        apart = [x.clone() if need else x for x, need in zip(inputs, needs, strict=True)]
-        output, last = layer(*apart)
-        wanted = [x for x, need in zip(apart, needs, strict=True) if need]
-        found = engine.grad(
-            (output, *last), wanted, tuple(grads), create_graph=True, materialize_grads=True
-        )
-    rest = iter(found)
-    return tuple(next(rest) if need else None for need in needs)
 
 
 # -- LSTM --------------------------------------------------------------------------------------------------
@@ -82,12 +64,13 @@ def lstm_layer_gradient(
 ) -> Any:  # fmt: skip
     if not state.bare:
 
-        def layer(steps: Any, weight: Any, h: Any, c: Any) -> tuple[Any, Any]:
-            return unrolled(
+        def layer(steps: Any, weight: Any, h: Any, c: Any) -> tuple[Any, ...]:
+            output, last = unrolled(
                 lambda x, s: lstm_step(x, s[0], s[1], weight, None), steps, (h, c), batches, reverse
             )
+            return output, *last
 
-        return _replayed(layer, (steps, weight, h, c), needs, grads[:3])
+        return replayed(layer, (steps, weight, h, c), needs, grads[:3])
     given = _wide(*grads[:3], weight)
     to_steps, to_h, to_c = p.lstm_adjoint(*given, gates, cells, batches=batches, reverse=reverse)
     return to_steps, _weight_gradient(to_steps, hidden) if needs[1] else None, to_h, to_c
@@ -130,12 +113,13 @@ def gru_layer_gradient(
 ) -> Any:  # fmt: skip
     if not state.bare:
 
-        def layer(steps: Any, weight: Any, bias: Any, h: Any) -> tuple[Any, Any]:
-            return unrolled(
+        def layer(steps: Any, weight: Any, bias: Any, h: Any) -> tuple[Any, ...]:
+            output, last = unrolled(
                 lambda x, s: (gru_step(x, s[0], weight, bias),), steps, (h,), batches, reverse
             )
+            return output, *last
 
-        return _replayed(layer, (steps, weight, bias, h), needs, grads[:2])
+        return replayed(layer, (steps, weight, bias, h), needs, grads[:2])
     given = _wide(*grads[:2], weight)
     to_steps, through, to_h = p.gru_adjoint(*given, gates, hidden, batches=batches, reverse=reverse)
     return (
@@ -179,16 +163,17 @@ def elman_layer_gradient(
 ) -> Any:  # fmt: skip
     if not state.bare:
 
-        def layer(steps: Any, weight: Any, h: Any) -> tuple[Any, Any]:
-            return unrolled(
+        def layer(steps: Any, weight: Any, h: Any) -> tuple[Any, ...]:
+            output, last = unrolled(
                 lambda x, s: (elman_step(x, s[0], weight, None, relu),),
                 steps,
                 (h,),
                 batches,
                 reverse,
             )
+            return output, *last
 
-        return _replayed(layer, (steps, weight, h), needs, grads[:2])
+        return replayed(layer, (steps, weight, h), needs, grads[:2])
     given = _wide(*grads[:2], weight, output)
     to_steps, to_h = p.elman_adjoint(*given, batches=batches, reverse=reverse, relu=relu)
     return to_steps, _weight_gradient(to_steps, hidden) if needs[1] else None, to_h
