@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from rushlight.loops.kinds import BF16, F32, I16, I32
 
 if TYPE_CHECKING:
-    from rushlight.loops.builder import Builder, Value
+    from rushlight.loops.arithmetic import Arithmetic
+    from rushlight.loops.values import Value
 
 
-def widened(b: Builder, x: Value) -> Value:
+def widened(b: Arithmetic, x: Value) -> Value:
     """A float16 or bfloat16 as float32, exactly."""
     lanes = x.lanes
 
@@ -35,7 +36,7 @@ def widened(b: Builder, x: Value) -> Value:
     return b.bitcast(b.bitcast(value, I32) | sign, F32)
 
 
-def narrowed(b: Builder, x: Value, kind: str) -> Value:
+def narrowed(b: Arithmetic, x: Value, kind: str) -> Value:
     """A float32 as the nearest float16 or bfloat16."""
     lanes = x.lanes
 
