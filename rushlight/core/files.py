@@ -13,12 +13,13 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 _END = ".part"
 _TOKEN_BYTES = 8
+_HIDDEN = re.compile(rf"\.(.+)\.[0-9a-f]{{{2 * _TOKEN_BYTES}}}{re.escape(_END)}", re.DOTALL)
 _LONGEST_NAME = 200  # bytes of a file's name that its hidden name can take up: systems allow 255
 _ABANDONED_SECONDS = 3600  # where files cannot be locked, a writer is believed dead after so long
 _CANNOT_SYNCHRONISE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
@@ -53,7 +54,7 @@ def whole_file(
         return
     if old is not None and not os.access(target, os.W_OK):  # a rename alone would not mind
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
-    _sweep(target)
+    remove_abandoned(target.parent, _stem(target).__eq__)
     kept = None if old is None else stat.S_IMODE(old.st_mode) & 0o777
     hidden, handle = _make_hidden(target, mode if kept is None else kept | 0o600)
     try:
@@ -103,16 +104,16 @@ def _target(path: str | os.PathLike[str]) -> Path:
 
 
 def _stem(target: Path) -> str:
-    """How the names of the hidden files for `target` begin; a very long name by its digest."""
+    """What the names of the hidden files for `target` hold of its own: all, or a digest of a very long one."""
     name = os.fsencode(target.name)
-    return f".{target.name if len(name) <= _LONGEST_NAME else hashlib.sha256(name).hexdigest()}."
+    return target.name if len(name) <= _LONGEST_NAME else hashlib.sha256(name).hexdigest()
 
 
 def _make_hidden(target: Path, mode: int) -> tuple[Path, int]:
     """A new hidden file beside `target`, open and locked."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     while True:
-        hidden = target.with_name(f"{_stem(target)}{secrets.token_hex(_TOKEN_BYTES)}{_END}")
+        hidden = target.with_name(f".{_stem(target)}.{secrets.token_hex(_TOKEN_BYTES)}{_END}")
         try:
             handle = os.open(hidden, flags, mode)
         except OSError as problem:
@@ -144,14 +145,12 @@ def _is_at(path: Path, handle: int) -> bool:
         return False
 
 
-def _sweep(target: Path) -> None:
-    """Removes what killed writers of `target` have left behind."""
-    ours = re.compile(
-        re.escape(_stem(target)) + f"[0-9a-f]{{{2 * _TOKEN_BYTES}}}" + re.escape(_END)
-    )
-    with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
+def remove_abandoned(folder: Path, belongs: Callable[[str], bool]) -> None:
+    """Removes what killed writers have left in a folder of the files whose names `belongs` takes."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if ours.fullmatch(entry.name):
+            hidden = _HIDDEN.fullmatch(entry.name)
+            if hidden and belongs(hidden[1]):
                 with contextlib.suppress(OSError):
                     _remove_if_abandoned(Path(entry.path))
 

@@ -29,7 +29,7 @@ CONFIG = "config.json"
 _LEFT_OUT = "_left_out"  # the entry of a config that names arguments which JSON cannot hold
 
 # While a new config takes the place of an old one, the new weights are there before it. So that they are never read
-# with the old config, they bring the new one and the digest of the old: a config.json that has it is yet to be replaced.
+# with the old config, they bring the new one and the digest of the old, by which it is known to be the old one.
 _NEW_CONFIG, _OLD_DIGEST = "rushlight.config", "rushlight.replaces"
 
 _Model = TypeVar("_Model", bound="PretrainedMixin")

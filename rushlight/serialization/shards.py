@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rushlight.core.files import write_whole
+from rushlight.core.files import remove_abandoned, write_whole
 from rushlight.serialization.tensor_file import CheckpointError, TensorFile, write_tensors
 from rushlight.tensor.tensor import Tensor, wrap
 
@@ -142,7 +142,8 @@ def _names(folder: Path, count: int) -> list[str]:
 
 
 def _remove_shards(folder: Path, keep: frozenset[str]) -> None:
-    """Removes the shards of an earlier state."""
+    """Removes the shards of an earlier state, and what killed writers have left of some."""
+    remove_abandoned(folder, lambda name: name in (WEIGHTS, INDEX) or bool(_SHARD.fullmatch(name)))
     for path in folder.iterdir():
         if _SHARD.fullmatch(path.name) and path.name not in keep:
             path.unlink(missing_ok=True)
