@@ -303,6 +303,8 @@ def set_(
 def is_shared_memory(array: Any) -> bool:
     """Whether an array's memory is a map that processes share."""
     base: Any = memory_of(array).base
+    if getattr(base, "is_shared_memory", False):
+        return True
     while base is not None and type(base).__module__ != "mmap":
         base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
     return base is not None

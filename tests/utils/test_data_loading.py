@@ -197,10 +197,7 @@ def _dies(index: int) -> int:
     os._exit(3)
 
 
-def test_a_dead_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rushlight.utils.data import parallel
-
-    monkeypatch.setattr(parallel, "CHECK_EVERY_S", 0.2)
+def test_a_dead_worker_is_told() -> None:
     with pytest.raises(RuntimeError, match=r"worker \(pid\(s\) \d+\) exited unexpectedly"):
         list(DataLoader(Items(_dies), 1, num_workers=1))
 
@@ -214,8 +211,8 @@ def test_timeout() -> None:
     iterator = iter(DataLoader(Items(_sleeps), 1, num_workers=1, timeout=0.3))
     with pytest.raises(RuntimeError, match=r"timed out after 0\.3 seconds"):
         next(iterator)
-    for worker in iterator._workers:
-        worker.kill()
+    for worker in iterator._crew.workers:
+        worker.process.kill()
 
 
 def test_a_pass_left_early_leaves_nothing_behind() -> None:
@@ -223,9 +220,9 @@ def test_a_pass_left_early_leaves_nothing_behind() -> None:
     first = iter(loader)
     next(first)
     assert [int(b.item()) for b in loader] == list(range(50))
-    workers = loader._kept._workers
-    loader._kept.shut_down()
-    assert not any(w.is_alive() for w in workers)
+    workers = loader._kept._crew.workers
+    loader._kept._crew.close()
+    assert not any(w.process.is_alive() for w in workers)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from rushlight.random.generator import Generator as Generator
 from rushlight.random.generator import default_generator as default_generator
 from rushlight.utils.data.collate import default_collate as default_collate
 from rushlight.utils.data.collate import default_convert as default_convert
+from rushlight.utils.data.dataloader import DataLoader
 from rushlight.utils.data.dataset import (
     ChainDataset,
     ConcatDataset,
@@ -14,7 +15,6 @@ from rushlight.utils.data.dataset import (
     TensorDataset,
     random_split,
 )
-from rushlight.utils.data.loader import DataLoader
 from rushlight.utils.data.sampler import (
     BatchSampler,
     DistributedSampler,
@@ -24,7 +24,7 @@ from rushlight.utils.data.sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
-from rushlight.utils.data.worker import get_worker_info
+from rushlight.utils.data.worker_info import get_worker_info
 
 __all__ = [
     "BatchSampler",

@@ -1,4 +1,4 @@
-"""A worker process of a loader: it reads batches of indices from a queue and answers with batches of samples."""
+"""A worker process of a loader: it is sent lists of indices, and answers with batches of samples."""
 
 from __future__ import annotations
 
@@ -6,82 +6,31 @@ import os
 import pickle
 import queue
 import random
-import traceback
+import threading
 from collections.abc import Callable
-from multiprocessing.reduction import ForkingPickler
-from typing import Any
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rushlight.random.generator import manual_seed
+from rushlight.utils.data.dataset import IterableDataset
 from rushlight.utils.data.fetch import fetcher_of
-
-#: Seconds after which a waiting process looks whether the other one is still alive.
-CHECK_EVERY_S = 5.0
-
-
-class WorkerInfo:
-    """What `get_worker_info()` tells in a worker: `id`, `num_workers`, `seed`, and its copy of the `dataset`."""
-
-    def __init__(self, id: int, num_workers: int, seed: int, dataset: Any) -> None:
-        self.id = id
-        self.num_workers = num_workers
-        self.seed = seed
-        self.dataset = dataset
-
-    def __repr__(self) -> str:
-        return f"WorkerInfo(id={self.id}, num_workers={self.num_workers}, seed={self.seed}, dataset={self.dataset})"
+from rushlight.utils.data.messages import Ended, Failure, Restart, packed
+from rushlight.utils.data.shared import Outbox, SharedFile
+from rushlight.utils.data.worker_info import WorkerInfo, set_worker_info
 
 
-_info: WorkerInfo | None = None
+class Job(NamedTuple):
+    """What all workers of a loader are told when they begin."""
 
-
-def get_worker_info() -> WorkerInfo | None:
-    """In a worker of a DataLoader what it is; None in any other process."""
-    return _info
-
-
-class Restart:
-    """Asks a worker that is kept for another epoch to begin anew; its random numbers go on."""
-
-
-class Ended:
-    """A worker's word that its copy of an IterableDataset has no more samples."""
-
-    def __init__(self, worker_id: int) -> None:
-        self.worker_id = worker_id
-
-
-class Failure:
-    """An exception of a worker on its way to the parent: its type, and its traceback as text."""
-
-    def __init__(self, error: BaseException, where: str) -> None:
-        self.kind: Any = type(error)
-        self.name = type(error).__name__
-        try:
-            pickle.dumps(self.kind)
-        except Exception:  # a class made inside a function: only its name can travel
-            self.kind = RuntimeError
-        self.where = where
-        self.text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-
-    def reraise(self) -> None:
-        """Raises an exception of the same type, with the worker's traceback in its message."""
-        message = f"Caught {self.name} {self.where}.\nOriginal {self.text}"
-        if self.kind is KeyError:
-            raise _KeyErrorText(message)
-        try:
-            error = self.kind(message)
-        except Exception:  # its constructor wants more than a message
-            raise RuntimeError(message) from None
-        raise error
-
-
-class _KeyErrorText(KeyError):
-    """A KeyError whose text keeps its line breaks."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
+    dataset: Any
+    batched: bool
+    collate: Callable[[Any], Any]
+    drop_last: bool
+    base_seed: int
+    init: Callable[[int], Any] | None
+    num_workers: int
 
 
 def seed_all(base_seed: int, worker_id: int) -> int:
@@ -94,72 +43,93 @@ def seed_all(base_seed: int, worker_id: int) -> int:
     return seed
 
 
+class _Orders:
+    """Messages of the parent, read by a thread of their own: the parent never waits for a busy worker to read.
+
+    It also ends the process at once, whatever that is doing, when the parent is gone: nobody wants its batches.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self.stopped = False
+        threading.Thread(target=self._read, name="orders", daemon=True).start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                message = self._connection.recv_bytes()
+            except (EOFError, OSError):
+                os._exit(1)
+            if not message:
+                self.stopped = True
+            self._messages.put(message)
+
+    def next(self) -> Any:
+        """The next one; None when there is nothing more to do."""
+        message = self._messages.get()
+        return None if self.stopped else pickle.loads(message)
+
+
 def run_worker(
-    dataset: Any,
-    tasks: Any,
-    results: Any,
-    stop: Any,
-    batched: bool,
-    collate: Callable[[Any], Any],
-    drop_last: bool,
-    base_seed: int,
-    init: Callable[[int], Any] | None,
-    worker_id: int,
-    num_workers: int,
+    job: Job, worker_id: int, orders: Connection, answers: Connection, file: SharedFile | None
 ) -> None:
-    """What a worker process runs until it is told None, or its parent is gone."""
-    global _info  # noqa: PLW0603 (one per process, for the user's dataset to ask)
-    parent = os.getppid()
-    failure: Failure | None = None
-    fetcher: Any = None
+    """What a worker process runs until it is told to stop, or its parent is gone."""
+    messages = _Orders(orders)
+    outbox = None if file is None else Outbox(file)
     where = f"in DataLoader worker process {worker_id}"
-    _info = WorkerInfo(worker_id, num_workers, seed_all(base_seed, worker_id), dataset)
+    seed = seed_all(job.base_seed, worker_id)
+    set_worker_info(WorkerInfo(worker_id, job.num_workers, seed, job.dataset))
+    _compute_alone()
     try:
-        if init is not None:
-            init(worker_id)
-        fetcher = fetcher_of(dataset, batched, collate, drop_last)
+        fetch = _begun(job, worker_id, where, init=True)
+        while (order := messages.next()) is not None:
+            number, indices, freed = order
+            if outbox is not None:
+                outbox.take_back(freed)
+            if isinstance(indices, Restart):
+                fetch = _begun(job, worker_id, where, init=False)
+                data: Any = indices
+            else:
+                data = fetch(indices)
+            try:
+                answer = packed(number, data, outbox)
+            except Exception as error:  # said here, or nobody would ever hear of this batch
+                answer = packed(number, Failure(error, f"{where}, pickling a batch"), None)
+            answers.send_bytes(answer)
+            del order, indices, data, answer
+    except (KeyboardInterrupt, BrokenPipeError):
+        # The parent shows an interrupt itself, and hears of nothing more when it is gone: a worker goes quietly.
+        pass
+
+
+def _compute_alone() -> None:
+    """Compiled programs of a worker run on one thread: there are as many workers as the user wants processors."""
+    from rushlight.compiler import pool
+
+    pool.set_threads(1)
+
+
+def _begun(job: Job, worker_id: int, where: str, init: bool) -> Callable[[Any], Any]:
+    """A pass of the dataset begins: what gives the batch for some indices, or the Failure, or Ended."""
+    try:
+        if init and job.init is not None:
+            job.init(worker_id)
+        fetcher = fetcher_of(job.dataset, job.batched, job.collate, job.drop_last)
     except Exception as error:
         failure = Failure(error, where)
-    try:
-        while os.getppid() == parent:
-            try:
-                task = tasks.get(timeout=CHECK_EVERY_S)
-            except queue.Empty:
-                continue
-            if task is None or stop.is_set():
-                break
-            if isinstance(task, Restart):
-                fetcher = fetcher_of(dataset, batched, collate, drop_last)
-                results.put(bytes(ForkingPickler.dumps((task, None))))
-                continue
-            number, indices = task
-            if failure is not None:
-                data: Any = failure
-                failure = None
-            else:
-                data = _fetched(fetcher, indices, worker_id, where)
-            try:
-                answer = bytes(ForkingPickler.dumps((number, data), 5))
-            except Exception as error:  # said here, or nobody would ever hear of this batch
-                lost = Failure(error, f"{where}, pickling a batch")
-                answer = bytes(ForkingPickler.dumps((number, lost)))
-            results.put(answer)
-            del task, indices, data, answer
-    except KeyboardInterrupt:
-        # The parent process shows it; a worker goes quietly.
-        stop.set()
-    if stop.is_set():
-        results.cancel_join_thread()
-        results.close()
+        return lambda indices: failure
+    iterable = isinstance(job.dataset, IterableDataset)
+
+    def fetch(indices: Any) -> Any:
+        try:
+            return fetcher.fetch(indices)
+        except Exception as error:
+            if iterable and isinstance(error, StopIteration):
+                return Ended()
+            return Failure(error, where)
+
+    return fetch
 
 
-def _fetched(fetcher: Any, indices: Any, worker_id: int, where: str) -> Any:
-    try:
-        return fetcher.fetch(indices)
-    except StopIteration:
-        return Ended(worker_id)
-    except Exception as error:
-        return Failure(error, where)
-
-
-__all__ = ["Ended", "Failure", "Restart", "WorkerInfo", "get_worker_info", "run_worker"]
+__all__ = ["Job", "run_worker", "seed_all"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.context import BaseContext
 from typing import Any
 
 from rushlight.core.sites import warn_user
@@ -63,9 +64,7 @@ class DataLoader:
         generator: Generator | None = None, *, prefetch_factor: int | None = None, persistent_workers: bool = False,
         pin_memory_device: str = "", in_order: bool = True,
     ) -> None:  # fmt: skip
-        self._check_workers(
-            num_workers, timeout, prefetch_factor, persistent_workers, multiprocessing_context
-        )
+        self._check_workers(num_workers, timeout, prefetch_factor, persistent_workers)
         if isinstance(dataset, IterableDataset):
             self._check_iterable(shuffle, sampler, batch_sampler)
         else:
@@ -121,9 +120,7 @@ class DataLoader:
         self._initialized = True
 
     @staticmethod
-    def _check_workers(
-        count: int, timeout: float, ahead: int | None, persistent: bool, context: Any
-    ) -> None:
+    def _check_workers(count: int, timeout: float, ahead: int | None, persistent: bool) -> None:
         if count < 0:
             raise ValueError(
                 "num_workers option should be non-negative; use num_workers=0 to disable multiprocessing."
@@ -139,11 +136,6 @@ class DataLoader:
             raise ValueError("prefetch_factor option should be non-negative")
         if persistent and not count:
             raise ValueError("persistent_workers option needs num_workers > 0")
-        if context is not None and not count:
-            raise ValueError(
-                f"multiprocessing_context can only be used with multi-process loading (num_workers > 0), but got "
-                f"num_workers={count}"
-            )
 
     @staticmethod
     def _check_iterable(shuffle: Any, sampler: Any, batch_sampler: Any) -> None:
@@ -169,9 +161,18 @@ class DataLoader:
         """What gives the indices of each batch (or sample)."""
         return self.sampler if self.batch_sampler is None else self.batch_sampler
 
-    def context(self) -> Any:
-        """The multiprocessing context of the workers; ValueError for an unknown start method."""
-        wanted = self.multiprocessing_context
+    @property
+    def multiprocessing_context(self) -> Any:
+        """How workers are started: a context of `multiprocessing`, or None for its default."""
+        return self._context
+
+    @multiprocessing_context.setter
+    def multiprocessing_context(self, wanted: Any) -> None:
+        if wanted is not None and not self.num_workers:
+            raise ValueError(
+                "multiprocessing_context can only be used with multi-process loading (num_workers > 0), but got "
+                f"num_workers={self.num_workers}"
+            )
         if isinstance(wanted, str):
             methods = multiprocessing.get_all_start_methods()
             if wanted not in methods:
@@ -179,8 +180,18 @@ class DataLoader:
                     f"multiprocessing_context option should specify a valid start method in {methods!r}, but got "
                     f"multiprocessing_context={wanted!r}"
                 )
-            return multiprocessing.get_context(wanted)
-        return wanted or multiprocessing.get_context()
+            wanted = multiprocessing.get_context(wanted)
+        elif wanted is not None and not isinstance(wanted, BaseContext):
+            raise TypeError(
+                "multiprocessing_context option should be a valid context object or a string specifying the start "
+                f"method, but got multiprocessing_context={wanted}"
+            )
+        self._context = wanted
+
+    @property
+    def context(self) -> Any:
+        """What starts the workers: the context given, or the default of `multiprocessing`."""
+        return self._context or multiprocessing.get_context()
 
     def __iter__(self) -> Iterator[Any]:
         if not self.num_workers:
@@ -189,7 +200,7 @@ class DataLoader:
 
         if not self.persistent_workers:
             return ParallelIterator(self)
-        if self._kept is None:
+        if self._kept is None or self._kept.closed:
             self._kept = ParallelIterator(self)
         else:
             self._kept.restart()
