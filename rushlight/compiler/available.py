@@ -6,12 +6,24 @@ import os
 from pathlib import Path
 
 
+#: What this process was told to make do with; None for all it may use.
+_limit: int | None = None
+
+
+def limit_processors(count: int) -> None:
+    """From now on this process counts on no more than so many processors: one of several that share the machine."""
+    global _limit  # noqa: PLW0603 (one per process)
+    _limit = count
+
+
 def available_processors(root: str = "/") -> int:
-    """The lesser of affinity and quota; a quota of 2.5 processors keeps two threads busy."""
+    """The least of affinity, quota and own limit; a quota of 2.5 processors keeps two threads busy."""
     if hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
     else:
         count = os.cpu_count() or 1
+    if _limit is not None:
+        count = min(count, _limit)
     quota = cgroup_quota(root)
     return max(1, count if quota is None else min(count, int(quota)))
 

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, Sequence
 from typing import Any
 
 import numpy as np
 
-from rushlight.core.dtypes import float64
+from rushlight.core import dtypes
 from rushlight.ops import public
+from rushlight.primitives.interpreter import slot
 from rushlight.tensor.exchange import as_tensor, from_numpy, tensor
-from rushlight.tensor.tensor import Tensor
+from rushlight.tensor.tensor import Tensor, wrap
+from rushlight.utils.data.rows import stacked
+
+#: A type of samples, or several -> what makes a batch of them: `function(samples, collate_fn_map=...)`.
+CollateFunctions = dict[type | tuple[type, ...], Callable[..., Any]]
 
 
 def default_convert(data: Any) -> Any:
-    """NumPy arrays and numbers inside a sample as tensors; all else as it is."""
+    """NumPy arrays and numbers inside a sample as tensors; all else as it is.
+
+    >>> import numpy
+    >>> from rushlight.utils.data import default_convert
+    >>> default_convert({"x": numpy.ones(2), "name": "one"})
+    {'x': tensor([1., 1.], dtype=torch.float64), 'name': 'one'}
+    """
     if isinstance(data, Tensor):
         return data
     if isinstance(data, np.ndarray):
@@ -33,45 +45,42 @@ def default_convert(data: Any) -> Any:
     return data
 
 
-def default_collate(batch: Any) -> Any:
-    """Samples stacked along a new first dimension: tensors, arrays and numbers, inside dicts, tuples and lists.
+def collate(batch: Any, *, collate_fn_map: CollateFunctions | None = None) -> Any:
+    """A batch of samples: containers are gone through, and `collate_fn_map` says what is made of what is in them.
 
-    Raises RuntimeError where samples differ in length or shape, TypeError for a type that can't be batched.
-
-    >>> from rushlight.utils.data import default_collate
-    >>> default_collate([(1, 2.0), (3, 4.0)])
-    [tensor([1, 3]), tensor([2., 4.], dtype=torch.float64)]
+    A sample's own type is looked up first, then the first entry of which it is an instance. Raises RuntimeError where
+    samples differ in length, TypeError for a type that is no container and not in the map.
     """
     first = batch[0]
-    if isinstance(first, Tensor):
-        return _stacked(batch)
-    if isinstance(first, np.ndarray):
-        if first.dtype.kind in "SUO":
-            raise TypeError(_unfit(first.dtype))
-        return _stacked([as_tensor(b) for b in batch])
-    if isinstance(first, np.generic) and first.dtype.kind not in "SUO":
-        return as_tensor(np.asarray(batch))
-    if isinstance(first, float):
-        return tensor(batch, dtype=float64)
-    if isinstance(first, int):
-        return tensor(batch)
-    if isinstance(first, (str, bytes)):
-        return batch
+    if collate_fn_map is not None:
+        kind = type(first)
+        if kind in collate_fn_map:
+            return collate_fn_map[kind](batch, collate_fn_map=collate_fn_map)
+        for kinds, function in collate_fn_map.items():
+            if isinstance(first, kinds):
+                return function(batch, collate_fn_map=collate_fn_map)
     if isinstance(first, Mapping):
-        joined = {key: default_collate([sample[key] for sample in batch]) for key in first}
+        joined = {
+            key: collate([sample[key] for sample in batch], collate_fn_map=collate_fn_map)
+            for key in first
+        }
         return _like_mapping(first, joined)
+    if not isinstance(first, Sequence):
+        raise TypeError(_unfit(type(first)))
     if isinstance(first, tuple) and hasattr(first, "_fields"):
-        return type(first)(*(default_collate(column) for column in zip(*batch, strict=True)))
-    if isinstance(first, Sequence):
-        lengths = sorted({len(sample) for sample in batch})
-        if len(lengths) > 1:
-            raise RuntimeError(
-                f"each element in list of batch should be of equal size: there are samples of {lengths} elements; a "
-                "collate_fn of your own may pad them"
-            )
-        columns = [default_collate(column) for column in zip(*batch, strict=True)]
-        return columns if isinstance(first, tuple) else _like_sequence(first, columns)
-    raise TypeError(_unfit(type(first)))
+        return type(first)(*_columns(batch, collate_fn_map))
+    lengths = set(map(len, batch))
+    if len(lengths) > 1:
+        raise RuntimeError(
+            f"each element in list of batch should be of equal size: there are samples of {sorted(lengths)} elements; "
+            "a collate_fn of your own may pad them"
+        )
+    columns = _columns(batch, collate_fn_map)
+    return columns if isinstance(first, tuple) else _like_sequence(first, columns)
+
+
+def _columns(batch: Any, functions: CollateFunctions | None) -> list[Any]:
+    return [collate(column, collate_fn_map=functions) for column in zip(*batch, strict=False)]
 
 
 def _unfit(kind: Any) -> str:
@@ -81,16 +90,104 @@ def _unfit(kind: Any) -> str:
     )
 
 
-def _stacked(samples: Sequence[Tensor]) -> Any:
-    shapes = {tuple(sample.shape) for sample in samples}
+# -- what is made of the elements ------------------------------------------------------------------
+
+
+def collate_tensor_fn(
+    batch: Sequence[Tensor], *, collate_fn_map: CollateFunctions | None = None
+) -> Tensor:
+    """The tensors along a new first dimension; RuntimeError where their shapes differ."""
+    plain = [
+        sample._array
+        for sample in batch
+        if type(sample) is Tensor and not sample._requires_grad and sample._grad_fn is None
+    ]
+    if len(plain) == len(batch) and slot.recorder is None:
+        rows = stacked(plain)
+        if rows is not None:
+            return wrap(rows)
+    shapes = {tuple(sample.shape) for sample in batch}
     if len(shapes) > 1:
-        at = next(i for i, sample in enumerate(samples) if sample.shape != samples[0].shape)
+        at = next(i for i, sample in enumerate(batch) if sample.shape != batch[0].shape)
         raise RuntimeError(
-            f"stack expects each tensor to be equal size, but got {list(samples[0].shape)} at entry 0 and "
-            f"{list(samples[at].shape)} at entry {at}: the samples of a batch must have one shape; resize or pad them "
+            f"stack expects each tensor to be equal size, but got {list(batch[0].shape)} at entry 0 and "
+            f"{list(batch[at].shape)} at entry {at}: the samples of a batch must have one shape; resize or pad them "
             "in the dataset, or give the DataLoader a collate_fn"
         )
-    return public.stack(list(samples))
+    return public.stack(list(batch))  # type: ignore[no-any-return]
+
+
+def collate_numpy_array_fn(
+    batch: Sequence[Any], *, collate_fn_map: CollateFunctions | None = None
+) -> Any:
+    """The arrays along a new first dimension, as a tensor; TypeError for arrays of objects or text."""
+    dtype = batch[0].dtype
+    if dtype.kind in "SUO":
+        raise TypeError(_unfit(dtype))
+    if dtype in dtypes._OF_NUMPY and all(isinstance(sample, np.ndarray) for sample in batch):
+        rows = stacked(batch)
+        if rows is not None:
+            return wrap(rows)
+    return collate([as_tensor(sample) for sample in batch], collate_fn_map=collate_fn_map)
+
+
+def collate_numpy_scalar_fn(
+    batch: Sequence[Any], *, collate_fn_map: CollateFunctions | None = None
+) -> Tensor:
+    """NumPy's numbers as a tensor."""
+    return as_tensor(np.asarray(batch))
+
+
+def collate_float_fn(
+    batch: Sequence[float], *, collate_fn_map: CollateFunctions | None = None
+) -> Tensor:
+    """Floats as a tensor of float64."""
+    if set(map(type, batch)) == {float}:
+        return wrap(np.array(batch))
+    return tensor(batch, dtype=dtypes.float64)
+
+
+def collate_int_fn(
+    batch: Sequence[int], *, collate_fn_map: CollateFunctions | None = None
+) -> Tensor:
+    """Ints (and bools) as a tensor."""
+    if set(map(type, batch)) == {int}:
+        with contextlib.suppress(OverflowError):
+            return wrap(np.array(batch, np.int64))
+    return tensor(batch)
+
+
+def collate_str_fn(batch: Any, *, collate_fn_map: CollateFunctions | None = None) -> Any:
+    """Text stays as it is."""
+    return batch
+
+
+#: What `default_collate` does with each type; entries may be added.
+default_collate_fn_map: CollateFunctions = {
+    Tensor: collate_tensor_fn,
+    np.ndarray: collate_numpy_array_fn,
+    (np.bool_, np.number, np.object_): collate_numpy_scalar_fn,
+    float: collate_float_fn,
+    int: collate_int_fn,
+    str: collate_str_fn,
+    bytes: collate_str_fn,
+}
+
+
+def default_collate(batch: Any) -> Any:
+    """Samples stacked along a new first dimension: tensors, arrays and numbers, inside dicts, tuples and lists.
+
+    Raises RuntimeError where samples differ in length or shape, TypeError for a type that can't be batched (see
+    `default_collate_fn_map`).
+
+    >>> from rushlight.utils.data import default_collate
+    >>> default_collate([(1, 2.0), (3, 4.0)])
+    [tensor([1, 3]), tensor([2., 4.], dtype=torch.float64)]
+    """
+    return collate(batch, collate_fn_map=default_collate_fn_map)
+
+
+# -- containers of the user's own classes ----------------------------------------------------------
 
 
 def _like(original: Any, kind: type, fill: Callable[[Any], None], plain: Any) -> Any:
@@ -119,4 +216,7 @@ def _like_sequence(original: Any, columns: list[Any]) -> Any:
     return _like(original, MutableSequence, fill, columns)
 
 
-__all__ = ["default_collate", "default_convert"]
+__all__ = [
+    "collate", "collate_float_fn", "collate_int_fn", "collate_numpy_array_fn", "collate_numpy_scalar_fn",
+    "collate_str_fn", "collate_tensor_fn", "default_collate", "default_collate_fn_map", "default_convert",
+]  # fmt: skip

@@ -12,6 +12,7 @@ from rushlight.core.sites import warn_user
 from rushlight.ops import public
 from rushlight.random.generator import Generator
 from rushlight.tensor.tensor import Tensor, wrap
+from rushlight.utils.data.rows import taken
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -83,7 +84,7 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
         if any(type(t) is not Tensor or t.requires_grad for t in self.tensors):
             return None
         try:
-            return [wrap(t._array.take(indices, 0)) for t in self.tensors]
+            return [wrap(taken(t._array, indices)) for t in self.tensors]
         except IndexError:
             return None
 

@@ -125,10 +125,9 @@ class ParallelIterator:
         if not isinstance(data, Ended):
             self._waiting[number] = worker, data
             return
-        if self._active[worker]:
-            self._active[worker] = False
-            if not self._loader.persistent_workers:
-                self._crew.workers[worker].dismiss()
+        self._active[worker] = False
+        if not self._loader.persistent_workers and worker not in self._owner.values():
+            self._crew.workers[worker].dismiss()  # it has answered all it was sent
         self._send()
 
     def __getstate__(self) -> Any:

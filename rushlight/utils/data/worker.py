@@ -6,6 +6,7 @@ import os
 import pickle
 import queue
 import random
+import sys
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -13,6 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rushlight.backends.heap import keep_freed_memory
+from rushlight.compiler.available import limit_processors
 from rushlight.random.generator import manual_seed
 from rushlight.utils.data.dataset import IterableDataset
 from rushlight.utils.data.fetch import fetcher_of
@@ -80,7 +83,7 @@ def run_worker(
     where = f"in DataLoader worker process {worker_id}"
     seed = seed_all(job.base_seed, worker_id)
     set_worker_info(WorkerInfo(worker_id, job.num_workers, seed, job.dataset))
-    _compute_alone()
+    _settle()
     try:
         fetch = _begun(job, worker_id, where, init=True)
         while (order := messages.next()) is not None:
@@ -103,11 +106,13 @@ def run_worker(
         pass
 
 
-def _compute_alone() -> None:
-    """Compiled programs of a worker run on one thread: there are as many workers as the user wants processors."""
-    from rushlight.compiler import pool
-
-    pool.set_threads(1)
+def _settle() -> None:
+    """One thread for compiled programs, as there are as many workers as the user wants; freed memory is kept."""
+    limit_processors(1)
+    pool = sys.modules.get("rushlight.compiler.pool")
+    if pool is not None:
+        pool.set_threads(1)
+    keep_freed_memory()
 
 
 def _begun(job: Job, worker_id: int, where: str, init: bool) -> Callable[[Any], Any]:
