@@ -37,6 +37,8 @@ _LATE = {
     "set_num_threads": "capture.threads",
     "get_num_threads": "capture.threads",
     "set_flush_denormal": "capture.threads",
+    "save": "serialization.files",
+    "load": "serialization.files",
 }
 
 

@@ -63,6 +63,8 @@ from rushlight.capture.api import compile as compile
 from rushlight.core.flags import debug as debug
 from rushlight.report.explain import explain as explain
 from rushlight.capture.threads import get_num_threads as get_num_threads
+from rushlight.serialization.files import load as load
+from rushlight.serialization.files import save as save
 from rushlight.capture.threads import set_flush_denormal as set_flush_denormal
 from rushlight.capture.threads import set_num_threads as set_num_threads
 BFloat16Tensor: Any

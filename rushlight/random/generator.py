@@ -16,8 +16,17 @@ from rushlight.tensor.tensor import Tensor, wrap
 
 DEFAULT_SEED = 67280421310721
 
-#: The size of what `get_state` gives.
-STATE_BYTES = 32 + 624 * 4
+#: What `get_state` gives: PyTorch's own record, so that checkpoints of either can go on in the other.
+#: `next` is the place in `key` of the next word, `left` how many there are until the key is renewed.
+_STATE = np.dtype(
+    {
+        "names": ("seed", "left", "seeded", "next", "key", "normal", "has_normal"),
+        "formats": ("<u8", "<i4", "<i4", "<u8", ("<u8", 624), "<f8", "<i4"),
+        "offsets": (0, 8, 12, 16, 24, 5024, 5040),
+        "itemsize": 5056,
+    }
+)
+STATE_BYTES = _STATE.itemsize
 
 _MASK64 = (1 << 64) - 1
 
@@ -116,15 +125,17 @@ class Generator:
         return out
 
     def get_state(self) -> Tensor:
-        """The state as a uint8 tensor, for `set_state`."""
+        """The state as a uint8 tensor, for `set_state`, here or in PyTorch."""
         if slot.recorder is not None:
             return slot.recorder.random_state(self)  # type: ignore[attr-defined, no-any-return]
         state = self._stream.state["state"]
-        kept = np.array([self.kept_normal is not None, self.kept_normal or 0.0], np.float64)
-        parts = (
-            np.array([self._seed], np.uint64), np.array([state["pos"]], np.uint64), kept, state["key"].astype(np.uint32)
-        )  # fmt: skip
-        return wrap(np.concatenate([part.view(np.uint8) for part in parts]))
+        record = np.zeros((), _STATE)
+        used = state["pos"] % 624
+        record["seed"], record["seeded"], record["key"] = self._seed, 1, state["key"]
+        record["next"], record["left"] = used, 624 - used + 1 if used else 1
+        record["has_normal"] = self.kept_normal is not None
+        record["normal"] = self.kept_normal or 0.0
+        return wrap(np.frombuffer(bytearray(record.tobytes()), np.uint8))
 
     def set_state(self, new_state: Tensor) -> Generator:
         """Goes back to a state that `get_state` gave."""
@@ -138,12 +149,16 @@ class Generator:
             raise RuntimeError(
                 f"RNG state must be a ByteTensor of {STATE_BYTES} elements, as get_state() gives"
             )
-        self._seed, position = (int(n) for n in array[:16].view(np.uint64))
-        has_kept, kept = array[16:32].view(np.float64).tolist()
-        self.kept_normal = kept if has_kept else None
+        record = array.view(_STATE)[0]
+        used, left = int(record["next"]), int(record["left"])
+        key = record["key"]
+        if record["seeded"] != 1 or not 1 <= left <= 624 or used > 624 or key.max() >> 32:
+            raise RuntimeError("Invalid mt19937 state: these bytes are no state of a generator")
+        self._seed = int(record["seed"])
+        self.kept_normal = float(record["normal"]) if record["has_normal"] else None
         self._stream.state = {
             "bit_generator": "MT19937",
-            "state": {"key": array[32:].view(np.uint32), "pos": position},
+            "state": {"key": key.astype(np.uint32), "pos": 624 if left == 1 else used},
         }
         return self
 

@@ -5,6 +5,8 @@ from rushlight.serialization.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
+from rushlight.serialization.errors import DamagedFileError
+from rushlight.serialization.files import load, save
 from rushlight.serialization.pretrained import PretrainedMixin, save_pretrained
 from rushlight.serialization.safetensors import (
     load_file,
@@ -14,15 +16,28 @@ from rushlight.serialization.safetensors import (
     save_model,
 )
 from rushlight.serialization.tensor_file import CheckpointError
+from rushlight.serialization.trusted import (
+    add_safe_globals,
+    clear_safe_globals,
+    get_safe_globals,
+    safe_globals,
+)
 
 __all__ = [
     "CheckpointError",
+    "DamagedFileError",
     "PretrainedMixin",
+    "add_safe_globals",
+    "clear_safe_globals",
+    "get_safe_globals",
+    "load",
     "load_checkpoint",
     "load_file",
     "load_model",
     "read_checkpoint",
+    "safe_globals",
     "safe_open",
+    "save",
     "save_checkpoint",
     "save_file",
     "save_model",

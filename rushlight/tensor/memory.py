@@ -20,7 +20,7 @@ from rushlight.tensor.tensor import Tensor
 from rushlight.tensor.values import values
 
 
-def _bytes_of(array: Any) -> Any:
+def bytes_of(array: Any) -> Any:
     """All the memory that an array looks into, as a 1-d array of bytes that shares it."""
     owner = memory_of(array)
     if not owner.flags.c_contiguous:
@@ -191,13 +191,13 @@ def _storage(kind: type[UntypedStorage], memory: Any, dtype: Any) -> Any:
 
 def untyped_storage(self: Tensor) -> UntypedStorage:
     """The memory that this tensor looks into, counted in bytes."""
-    return _storage(UntypedStorage, _bytes_of(values(self, "untyped_storage()")), UINT8)  # type: ignore[no-any-return]
+    return _storage(UntypedStorage, bytes_of(values(self, "untyped_storage()")), UINT8)  # type: ignore[no-any-return]
 
 
 def storage(self: Tensor) -> TypedStorage:
     """The memory that this tensor looks into, counted in elements of its dtype."""
     array = values(self, "storage()")
-    return _storage(TypedStorage, _bytes_of(array), array.dtype)  # type: ignore[no-any-return]
+    return _storage(TypedStorage, bytes_of(array), array.dtype)  # type: ignore[no-any-return]
 
 
 def is_storage(obj: Any) -> bool:
@@ -235,7 +235,7 @@ def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
     if shape == array.shape:
         return self
     offset, dtype = self.storage_offset(), array.dtype
-    memory = _bytes_of(array)
+    memory = bytes_of(array)
     needed = (offset + size_of(shape)) * dtype.itemsize
     if needed > memory.size:
         grown = np.zeros(-(-needed // dtype.itemsize), dtype).view(UINT8)
@@ -278,7 +278,7 @@ def set_(
                 raise RuntimeError(
                     f"Could not set tensor of type {source.dtype} to a tensor of type {self.dtype}"
                 )
-            memory = array if storage_offset is None and size is None else _bytes_of(array)
+            memory = array if storage_offset is None and size is None else bytes_of(array)
         else:
             memory = source._memory
         if isinstance(source, Tensor) and storage_offset is None and size is None:
