@@ -16,6 +16,7 @@ from rushlight.serialization.archive import ArchiveWriter, Source
 from rushlight.serialization.emitter import Emitter
 from rushlight.serialization.errors import UnpicklingError
 from rushlight.serialization.reading import load_zip
+from rushlight.serialization.safetensors import load_file
 from rushlight.serialization.storages import placing
 
 _ZIP = b"PK\x03\x04"
@@ -126,7 +127,20 @@ def load(
             "what cannot seek into an io.BytesIO first"
         )
     with _opened(f, path) as stream:
-        return _load(Source(stream), place, encoding, bool(mmap))
+        source = Source(stream)
+        if _is_safetensors(source):
+            if path is None:
+                raise ValueError("a safetensors file can only be loaded from a path")
+            return load_file(path, mmap=bool(mmap))
+        return _load(source, place, encoding, bool(mmap))
+
+
+def _is_safetensors(source: Source) -> bool:
+    """Whether the file begins with the length of a header, and that with a brace."""
+    if source.size < 9:
+        return False
+    start = source.read(0, 9)
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= source.size - 8
 
 
 def _load(source: Source, place: Any, encoding: str, mapped: bool) -> Any:
