@@ -8,6 +8,7 @@ are: batch, then what is left of `a`, then what is left of `b`, each in its own 
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,10 @@ from rushlight.core.dtypes import BOOL, HALF
 from rushlight.core.shapes import size_of
 from rushlight.primitives.primitive import Aval, dtype_of, primitive
 
-contract = primitive("contract", params=("axes_a", "axes_b", "batch_a", "batch_b"))
+#: Computed in float32 and rounded once.
+NARROW = frozenset((*HALF, BOOL))
+
+contract = primitive("contract", params=("axes_a", "axes_b", "batch_a", "batch_b"), checked=False)
 
 
 def _free(rank: int, *used: tuple[int, ...]) -> tuple[int, ...]:
@@ -47,18 +51,36 @@ def _(
     return Aval(tuple(shape), dtype_of(a, b))
 
 
-def _as_matrices(
-    x: Any, batch: tuple[int, ...], rows: tuple[int, ...], columns: tuple[int, ...]
-) -> Any:
-    """`x` as a stack of matrices: (batch..., rows, columns), a view where strides allow."""
-    shape = x.shape
-    order = (*batch, *rows, *columns)
-    if order != tuple(range(x.ndim)):
-        x = x.transpose(order)
-    if len(rows) == 1 and len(columns) == 1 and len(batch) <= 1:
-        return x
-    lead = (size_of(shape[i] for i in batch),) if batch else ()
-    return x.reshape(*lead, size_of(shape[i] for i in rows), size_of(shape[i] for i in columns))
+class _Arrangement:
+    """How operands of some numbers of dimensions become stacks of matrices (batch..., rows, columns)."""
+
+    __slots__ = ("free_a", "free_b", "order_a", "order_b", "plain")
+
+    def __init__(
+        self,
+        rank_a: int,
+        rank_b: int,
+        axes_a: tuple[int, ...],
+        axes_b: tuple[int, ...],
+        batch_a: tuple[int, ...],
+        batch_b: tuple[int, ...],
+    ) -> None:
+        self.free_a, self.free_b = _free(rank_a, axes_a, batch_a), _free(rank_b, axes_b, batch_b)
+        self.order_a = _order((*batch_a, *self.free_a, *axes_a))
+        self.order_b = _order((*batch_b, *axes_b, *self.free_b))
+        #: Whether both are matrices as they are: the product has the result's shape, and NumPy checks theirs.
+        self.plain = not batch_a and all(
+            len(dims) == 1 for dims in (axes_a, axes_b, self.free_a, self.free_b)
+        )
+
+
+def _order(dims: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The order of a transposition; None for one that changes nothing."""
+    return None if dims == tuple(range(len(dims))) else dims
+
+
+#: By numbers of dimensions and parameters: finding one takes longer than a small product.
+_arrangement = functools.cache(_Arrangement)
 
 
 @contract.define_reference
@@ -73,11 +95,23 @@ def _(
     batch_b: tuple[int, ...] = (),
 ) -> Any:
     dtype = a.dtype
-    if dtype in HALF or dtype == BOOL:
+    if dtype is not b.dtype and dtype != b.dtype:
+        raise TypeError  # the rule says why
+    if dtype in NARROW:
         a, b = a.astype(np.float32), b.astype(np.float32)
-    free_a, free_b = _free(a.ndim, axes_a, batch_a), _free(b.ndim, axes_b, batch_b)
-    shape = [a.shape[i] for i in (*batch_a, *free_a)] + [b.shape[j] for j in free_b]
-    product = xp.matmul(
-        _as_matrices(a, batch_a, free_a, axes_a), _as_matrices(b, batch_b, axes_b, free_b)
-    )
-    return product.reshape(shape).astype(dtype, copy=False)
+    way = _arrangement(a.ndim, b.ndim, axes_a, axes_b, batch_a, batch_b)
+    left = a if way.order_a is None else a.transpose(way.order_a)
+    right = b if way.order_b is None else b.transpose(way.order_b)
+    if way.plain:
+        product = xp.matmul(left, right)
+    else:
+        shape_a, shape_b = a.shape, b.shape
+        batch, summed = [shape_a[i] for i in batch_a], [shape_a[i] for i in axes_a]
+        if batch != [shape_b[i] for i in batch_b] or summed != [shape_b[i] for i in axes_b]:
+            raise ValueError  # the rule says why
+        rows, columns = [shape_a[i] for i in way.free_a], [shape_b[i] for i in way.free_b]
+        lead = (size_of(batch),) if batch else ()
+        left = left.reshape(*lead, size_of(rows), size_of(summed))
+        right = right.reshape(*lead, size_of(summed), size_of(columns))
+        product = xp.matmul(left, right).reshape(batch + rows + columns)
+    return product if product.dtype is dtype else product.astype(dtype, copy=False)
