@@ -13,7 +13,9 @@ from rushlight.nn.lazy import LazyModuleMixin
 from rushlight.nn.making import ones, parameter, zeros
 from rushlight.nn.module import Module
 from rushlight.nn.parameter import Parameter, UninitializedBuffer, UninitializedParameter
+from rushlight.primitives.elementwise import add
 from rushlight.primitives.interpreter import slot
+from rushlight.tensor.storage import write
 from rushlight.tensor.tensor import Tensor, wrap
 
 
@@ -116,9 +118,10 @@ class _BatchNorm(_NormBase):
         self._check_input_dim(input)
         factor: Any = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)  # type: ignore[attr-defined]
+            counter = self.num_batches_tracked
+            write(counter, add(counter._array, 1), "batch_norm")
             if self.momentum is None:  # the mean over all batches so far
-                count: Any = self.num_batches_tracked
+                count: Any = counter
                 factor = 1.0 / (float(count) if slot.recorder is None else count.double())
         by_batch = self.training or (self.running_mean is None and self.running_var is None)
         keep = not self.training or self.track_running_stats

@@ -193,13 +193,15 @@ def batch_norm(
             f"Expected more than 1 value per channel when training, got input size {_size(shape)}"
         )
     result, center, scale = standardized(input, weight, bias, axes, eps, True)
-    if count and (running_mean is not None or running_var is not None):
-        with no_grad():
-            if running_mean is not None:
-                _moved(running_mean, to_shape(center.detach(), (channels,)), momentum)
-            if running_var is not None:
-                spread = spread_of(scale.detach(), eps, count / (count - 1))
-                _moved(running_var, to_shape(spread, (channels,)), momentum)
+    running = [r for r in (running_mean, running_var) if r is not None]
+    if count and running:
+        mean, variance = moved_statistics(
+            running[0], running[-1], center, scale, eps, count / (count - 1), momentum
+        )
+        if running_mean is not None:
+            _overwrite(running_mean, mean)
+        if running_var is not None:
+            _overwrite(running_var, variance)
     return result
 
 
@@ -227,21 +229,35 @@ def moved_samples(make: Any) -> Iterator[Any]:
 
 
 @op(function=False, differentiable=False)
-def spread_of(scale: Array, eps: float, ratio: float) -> Array:
-    """The variance behind a scale 1 / sqrt(variance + eps), times a ratio."""
+def moved_statistics(
+    mean: Array,
+    variance: Array,
+    center: Array,
+    scale: Array,
+    eps: float,
+    ratio: float,
+    momentum: Operand,
+) -> Any:
+    """Running statistics after a batch of which `standardized` has found the mean and 1 / sqrt(variance + eps).
+
+    `ratio` is n / (n - 1): the running variance is that of the population.
+    """
     squared = p.div(1, p.mul(scale, scale))
-    return p.mul(p.sub(*promote(squared, float(eps))), promote(scale, ratio)[1])
+    spread = p.mul(p.sub(*promote(squared, float(eps))), promote(scale, ratio)[1])
+    return (
+        moved.op.body(mean, reshape(center, shape=mean.shape), momentum),
+        moved.op.body(variance, reshape(spread, shape=variance.shape), momentum),
+    )
 
 
-@spread_of.samples
-def spread_of_samples(make: Any) -> Iterator[Any]:
-    yield Sample(make(3, low=0.5, high=2), 1e-5, 1.5)
+@moved_statistics.samples
+def moved_statistics_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(3), make(3), make(1, 3, 1), make(1, 3, 1, low=0.5, high=2), 1e-5, 1.5, 0.1)
 
 
-def _moved(running: Any, found: Any, momentum: float) -> None:
-    """Running = (1 - momentum) * running + momentum * found, in place."""
+def _overwrite(running: Any, found: Any) -> None:
     check_writable(running, "batch_norm", False)
-    write(running, moved(running, found, momentum)._array, "batch_norm")
+    write(running, found._array, "batch_norm")
 
 
 @batch_norm.samples
@@ -280,13 +296,11 @@ def instance_norm(
     standard, center, scale = standardized(input, None, None, axes, eps)
     if running_mean is not None:
         with no_grad():
-            _moved(running_mean, mean(to_shape(center.detach(), (shape[0], channels)), 0), momentum)
-            spread = 1 / (scale.detach() * scale.detach()) - eps
-            _moved(
-                running_var,
-                mean(to_shape(spread, (shape[0], channels)), 0) * (count / (count - 1)),
-                momentum,
-            )
+            along = mean(to_shape(center, (shape[0], channels)), 0)
+            _overwrite(running_mean, moved(running_mean, along, momentum))
+            spread = mean(to_shape(1 / (scale * scale) - eps, (shape[0], channels)), 0)
+            spread = spread * (count / (count - 1))
+            _overwrite(running_var, moved(running_var, spread, momentum))
     return _affine(standard, _per_channel(weight, rank), _per_channel(bias, rank))
 
 
