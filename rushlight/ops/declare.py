@@ -52,6 +52,7 @@ from rushlight.ops import record as recording
 from rushlight.ops import tape
 from rushlight.primitives import structural
 from rushlight.primitives.interpreter import slot
+from rushlight.primitives.primitive import as_arrays
 from rushlight.tensor.device import check_available
 from rushlight.tensor.exchange import checked_dtype
 from rushlight.tensor.tensor import Tensor, contiguous_format, preserve_format, strided, wrap
@@ -96,7 +97,7 @@ class Op:
 
     def __init__(self, body: Callable[..., Any], name: str, **options: Any) -> None:
         code = body.__code__
-        self.body = body
+        self.body = _on_arrays(body) if options.get("fused") else body
         self.name = name
         self.module: str = options.get(
             "module", ""
@@ -213,6 +214,20 @@ _NUMPY_NAMES = {
 }
 
 
+def _on_arrays(body: Callable[..., Any]) -> Callable[..., Any]:
+    """A body that is written in ops as one that takes arrays: the ops in it run bare."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        before, state.bare = state.bare, True
+        try:
+            result = body(*args, **kwargs)
+        finally:
+            state.bare = before
+        return result if slot.recorder is not None else as_arrays(result)
+
+    return run
+
+
 def _node_name(name: str) -> str:
     return "".join(part.capitalize() for part in name.strip("_").split("_")) + "Backward0"
 
@@ -225,7 +240,8 @@ def op(body: Callable[..., Any] | None = None, **options: Any) -> Any:
     `Tensor.name_`), `operators` ("__add__", ...),
     `outputs` (names of several results), `result` (the name of their class, if not the op's), `kept` (how many of the
     last of them are for the gradient formulas only; the caller then gets the others as a plain tuple),
-    `view`, `composite` (the body calls ops on tensors and needs no gradient),
+    `view`, `composite` (the body calls ops on tensors and needs no gradient), `fused` (the body calls ops too, but on
+    arrays: all of it is one node with a gradient of its own, and may become one kernel),
     `factory` (makes a new tensor: also takes layout, device, requires_grad and pin_memory, and its body gets a NumPy
     dtype), `differentiable=False` (results never require a gradient), `undefined_grads=True` (the
     gradient formula is given None, not zeros, for outputs that no gradient reached), `traceable=False` (result

@@ -15,7 +15,7 @@ from rushlight.ops.pointwise import exp, log
 from rushlight.ops.pointwise_pairs import xlogy
 from rushlight.ops.reduction import mean, sum
 from rushlight.ops.selection import choose
-from rushlight.ops.shape import to_shape, unsqueeze
+from rushlight.ops.shape import expand, to_shape, unsqueeze
 from rushlight.ops.softmax import log_softmax
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import scores
@@ -206,6 +206,9 @@ def cross_entropy(
     if tuple(input.shape) == tuple(target.shape) and len(input.shape):
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing, axis)
     _check_classes("cross_entropy", input, target, weight)
+    if reduction == "mean" and axis and not label_smoothing:
+        (loss,) = mean_class_loss(input, target, weight, ignore_index)
+        return loss
     logp, t, one = _batched(log_softmax(input, axis), target)
     loss = _weighted(
         nll_values(logp, t, weight, ignore_index), t, weight, logp, ignore_index, reduction, one
@@ -218,6 +221,41 @@ def cross_entropy(
     smooth = _weighted(smooth, t, weight, logp, ignore_index, reduction, one)
     share = label_smoothing / tuple(logp.shape)[1]
     return loss * (1 - label_smoothing) + smooth * share
+
+
+@op(
+    function=False,
+    fused=True,
+    outputs=("loss", "logp", "count"),
+    kept=2,
+    undefined_grads=True,
+    node="NllLossBackward0",
+)
+def mean_class_loss(input: Array, target: Array, weight: Array | None, ignore_index: int) -> Any:
+    """Cross entropy's usual case: classes as targets, and the mean over their weights."""
+    logp = log_softmax(input, 1)
+    losses = nll_values(logp, target, weight, ignore_index)
+    count = sum(target_weights(target, weight, logp, ignore_index))
+    return sum(losses) / count, logp, count
+
+
+@mean_class_loss.gradient("input")
+def mean_class_loss_gradient(
+    grads: Any, target: Array, weight: Any, ignore_index: int, logp: Array, count: Array
+) -> Array:
+    grad, through, _ = grads
+    if grad is not None:
+        shape = tuple(logp.shape)
+        each = expand(grad / count, (shape[0], *shape[2:]))
+        places = nll_places(each, target, weight, shape[1], ignore_index)
+        through = places if through is None else places + through
+    return through - exp(logp) * sum(through, 1, True)
+
+
+@mean_class_loss.samples
+def mean_class_loss_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(3, 4), make.ints(3, high=4), None, 1)
+    yield Sample(make(3, 4, 2), make.ints(3, 2, high=4), None, -100)
 
 
 def _along_classes(weight: Any, x: Any) -> Any:

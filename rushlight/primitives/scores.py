@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from rushlight.core.dtypes import INT64
 from rushlight.primitives.primitive import Aval, primitive
 
 Array = Any
@@ -32,6 +33,10 @@ def _(weight: Any, target: Any, *, ignore: int) -> Aval:
 
 def _checked(target: Array, classes: int, ignore: int) -> tuple[Array, Array | None]:
     """Targets as indices, and which of them count (None: all). IndexError for a class that is not there."""
+    if target.dtype == INT64 and not 0 <= ignore < classes:
+        # Seen as unsigned, negative numbers are beyond all classes.
+        if not np.logical_or.reduce(target.view(np.uint64) >= classes, None):
+            return target, None
     counted = target != ignore
     used = target if counted.all() else np.where(counted, target, 0)
     if used.size and (used.min() < 0 or used.max() >= classes):
@@ -45,7 +50,10 @@ def _checked(target: Array, classes: int, ignore: int) -> tuple[Array, Array | N
 @class_scores.define_reference
 def _(xp: Any, x: Array, target: Array, *, ignore: int) -> Array:
     places, counted = _checked(target, x.shape[1], ignore)
-    out = np.take_along_axis(x, places[:, None], 1)[:, 0]
+    if x.ndim == 2:
+        out = x[np.arange(len(places)), places]
+    else:
+        out = np.take_along_axis(x, places[:, None], 1)[:, 0]
     return out if counted is None else np.where(counted, out, x.dtype.type(0))
 
 
@@ -55,7 +63,10 @@ def _(xp: Any, values: Array, target: Array, *, classes: int, ignore: int) -> Ar
     out = np.zeros((target.shape[0], classes, *target.shape[1:]), values.dtype)
     if counted is not None:
         values = np.where(counted, values, values.dtype.type(0))
-    np.put_along_axis(out, places[:, None], values[:, None], 1)
+    if out.ndim == 2:
+        out[np.arange(len(places)), places] = values
+    else:
+        np.put_along_axis(out, places[:, None], values[:, None], 1)
     return out
 
 
