@@ -18,6 +18,7 @@ from rushlight.autograd import node as nodes
 from rushlight.autograd.hooks import run_tensor_hooks
 from rushlight.autograd.modes import anomaly, state
 from rushlight.autograd.node import Edge, Node, edge_of
+from rushlight.autograd.repeated import survey
 from rushlight.autograd.slots import slots
 from rushlight.core.dtypes import COMPLEX, INEXACT
 from rushlight.core.floating import quiet, restore
@@ -94,7 +95,17 @@ def run(
     is_seen = watch.on and not traced
     state.grad_enabled = create_graph
     token = quiet()
+    tape = follower = None
+    if wanted is None and not (create_graph or traced or is_seen or anomaly["enabled"]):
+        tape = survey(roots)
     try:
+        if tape is not None:
+            at_leaves = tape.gradients(retain_graph)
+            if at_leaves is not None:
+                pending, roots = at_leaves, ()
+                heap = [(-leaf.number, leaf) for leaf in pending]
+                heapq.heapify(heap)
+            follower, at_leaves = tape.follower, None
         for root, output, grad in roots:
             grads = pending.setdefault(root, [None] * len(root.outputs))
             if all(g is None for g in grads):
@@ -123,6 +134,8 @@ def run(
             )
             if node.post_hooks:
                 results = _run_post_hooks(node, results, grads, as_tensor, as_grad)
+            if follower is not None:
+                follower.ran(node, grads, results)
             del grads
             if anomaly["enabled"] and anomaly["check_nan"]:
                 _check_nan(node, results, create_graph)
@@ -144,7 +157,11 @@ def run(
                 output = edge[1]
                 have = grads_there[output]
                 grads_there[output] = grad if have is None else add(have, grad)
+                if follower is not None and have is not None:
+                    follower.added(have, grad, grads_there[output])
             grad = results = grads_there = have = None
+        if tape is not None:
+            tape.finish()
     finally:
         restore(token)
         state.grad_enabled, state.scope = grad_before, scope_before

@@ -93,6 +93,17 @@ class Node:
         """
         raise NotImplementedError
 
+    def describe(self, key: list[Any], arrays: list[Any]) -> bool:
+        """Adds what the node's gradients follow from, besides those that arrive, to a key and to a list of arrays.
+
+        False where that cannot be said, or something that was saved is not what it was.
+        """
+        return False
+
+    def kernel(self, grads: list[Any]) -> tuple[Any, list[Any]]:
+        """A native call that gives what `apply` gives, bit for bit, or None; and the arrays that it is given."""
+        return None, []
+
     def release(self) -> None:
         """Lets go of what was saved for backward and sets `released`. A node that saves nothing may run again."""
 
@@ -147,6 +158,11 @@ class AccumulateGrad(Node):
         super().__init__(())
         self.variable = variable
         self.outputs = ((variable._array.shape, variable._array.dtype),)
+
+    def describe(self, key: list[Any], arrays: list[Any]) -> bool:
+        """A leaf is told by the gradient that it takes; hooks must see each one as it comes."""
+        key.append(AccumulateGrad)
+        return not self.variable._post_accumulate_hooks
 
     def apply(self, grads: list[Any], create_graph: bool) -> Sequence[Any]:
         """Accumulates; a leaf has no inputs to hand gradients to."""

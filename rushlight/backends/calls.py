@@ -61,10 +61,17 @@ class Calls:
         self.library = load("\n".join([*sorted(declared), *texts.values(), loops, ""]))
         self.nanoseconds = sum(k.items * k.work for k in kernels)
 
-    def placed(self, slots: Sequence[int], arena: int) -> list[Call]:
-        """The calls with slot i in the place of slot `slots[i]`, and the arena's address in slot `arena`."""
+    def placed(
+        self, slots: Sequence[int | tuple[int, int]], arena: int, arena_offset: int = 0
+    ) -> list[Call]:
+        """The calls with slot i in the place of `slots[i]`, and the arena's address in slot `arena`.
+
+        A place is the number of a slot, or that and how many bytes further on.
+        """
+        at = [s if isinstance(s, tuple) else (s, 0) for s in slots]
+        own = (arena, arena_offset)
         return [
-            (name, [_moved(place, slots, arena) for place in places], items, work, checks)
+            (name, [_moved(place, at, own) for place in places], items, work, checks)
             for name, places, items, work, checks in self.calls
         ]
 
@@ -77,7 +84,8 @@ def _place(array: Any) -> tuple[Any, ...]:
     return ("arena", place[1] + extra)
 
 
-def _moved(place: tuple[Any, ...], slots: Sequence[int], arena: int) -> tuple[Any, ...]:
-    if place[0] == "slot":
-        return ("slot", slots[place[1]], place[2])
-    return ("slot", arena, place[1])
+def _moved(
+    place: tuple[Any, ...], slots: Sequence[tuple[int, int]], arena: tuple[int, int]
+) -> tuple[Any, ...]:
+    number, offset = slots[place[1]] if place[0] == "slot" else arena
+    return ("slot", number, offset + place[-1])

@@ -45,8 +45,9 @@ class Kernel:
             raise Unsuitable("it takes too many arrays")
         keep_freed_memory()
         calls = Calls(graph, (), strides)
+        #: What other programs may be made of, and the arrays for its last inputs.
+        self.calls, self.constants = calls, tuple(constants)
         self._results = calls.results
-        self._constants = tuple(constants)
         self._status = np.zeros(2, np.int64)
         places = range(entry.FIRST, entry.FIRST + calls.count + 1)
         self._program = Program(
@@ -73,7 +74,7 @@ class Kernel:
         with self._lock:
             if running.context != plan.context or base != plan.arena:
                 plan.settle(running, base)
-            if self._enter(plan.address, *arrays, *self._constants, *results, self._status):
+            if self._enter(plan.address, *arrays, *self.constants, *results, self._status):
                 self._status[:] = 0
                 raise Fault
         return results

@@ -44,10 +44,12 @@ class _Call:
     operands, or of an operand; None for None. It is None where the result is the kernel's only one.
     """
 
-    __slots__ = ("fault", "kernel", "structure")
+    __slots__ = ("exact", "fault", "kernel", "structure")
 
     def __init__(self, kernel: Any, structure: tuple[int | None, ...] | None, fault: Any) -> None:
         self.kernel, self.structure, self.fault = kernel, structure, fault
+        #: Whether the kernel has NumPy's bits (exact.py).
+        self.exact = False
 
     def __call__(self, operands: list[Any]) -> Any:
         try:
@@ -104,6 +106,23 @@ def run(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any
     """
     if not settings.native or slot.recorder is not None:
         return NUMPY
+    found = signature_of(function, args, kwargs)
+    if found is None:
+        return NUMPY
+    signature, operands = found
+    try:
+        call = _calls.known.get(signature, _calls)
+    except TypeError:  # an argument that has no hash
+        return NUMPY
+    if call is _calls:
+        call = _decide(signature, function, args, kwargs, operands)
+    return NUMPY if call is None else call(operands)
+
+
+def signature_of(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
+) -> tuple[Any, list[Any]] | None:
+    """What decides on a call, and its arrays; None where an argument can be no part of a signature."""
     key: list[Any] = [function, dtypes.get_default_dtype()]
     operands: list[Any] = []
     for value in args:
@@ -114,20 +133,24 @@ def run(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any
             else:
                 key += (value.shape, value.dtype, value.strides)
         elif not _describe(value, key, operands):
-            return NUMPY
+            return None
     for name, value in kwargs.items():
         key.append(name)
         before = len(operands)
         if not _describe(value, key, operands) or len(operands) > before:
-            return NUMPY
-    signature = tuple(key)
+            return None
+    return tuple(key), operands
+
+
+def call_of(function: Callable[..., Any], args: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """The call that `run` makes for these arguments, or None, and their arrays; nothing is decided or made."""
+    found = signature_of(function, args, {})
+    if found is None:
+        return None, []
     try:
-        call = _calls.known.get(signature, _calls)
-    except TypeError:  # an argument that has no hash
-        return NUMPY
-    if call is _calls:
-        call = _decide(signature, function, args, kwargs, operands)
-    return NUMPY if call is None else call(operands)
+        return _calls.known.get(found[0]), found[1]
+    except TypeError:
+        return None, []
 
 
 def _describe(value: Any, key: list[Any], operands: list[Any]) -> bool:
@@ -167,7 +190,7 @@ def _decide(
             return calls.known[signature]
         if signature in calls.gone:
             calls.gone.remove(signature)
-            call = _make(function, args, kwargs, operands)
+            call = make_call(function, args, kwargs, operands)
             calls.keep(signature, call)
             return call
         shapes = tuple(_without_sizes(part) for part in signature)
@@ -177,7 +200,7 @@ def _decide(
         calls.seen[shapes] += 1
         call = None
         if calls.native[shapes] < MOST_SHAPES and calls.native[numbers] < MOST_NUMBERS:
-            call = _make(function, args, kwargs, operands)
+            call = make_call(function, args, kwargs, operands)
         if call is not None:
             calls.native[shapes] += 1
             calls.native[numbers] += numbers != signature
@@ -194,15 +217,22 @@ def _without_sizes(part: Any) -> Any:
     return part
 
 
-def _make(
+def _pays(graph: Any) -> bool:
+    """Whether NumPy would take so long that a kernel is worth making."""
+    from rushlight.backends.cost import numpy_ns
+
+    return numpy_ns(graph) >= WORTH_NS
+
+
+def make_call(
     function: Callable[..., Any],
     args: Sequence[Any],
     kwargs: dict[str, Any],
     operands: list[Any],
+    suits: Callable[[Any], bool] = _pays,
 ) -> _Call | None:
-    """The call as a kernel; None where there is none, or none that pays."""
+    """The call as a kernel; None where there is none, or its graph does not suit."""
     from rushlight.backends.calls import Unsuitable
-    from rushlight.backends.cost import numpy_ns
     from rushlight.backends.kernel import Fault, Kernel
     from rushlight.backends.tracing import Traced
     from rushlight.compiler.graph import Graph
@@ -212,7 +242,7 @@ def _make(
         traced = Traced(function, args, kwargs)
     except Exception:  # NumPy raises what the user should read, if it raises at all
         return None
-    if numpy_ns(traced.graph) < WORTH_NS:
+    if not suits(traced.graph):
         return None
     strides: dict[int, tuple[int, ...]] = {}
     for i, array in enumerate(operands):

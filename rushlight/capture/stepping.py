@@ -18,6 +18,7 @@ import numpy as np
 
 from rushlight.backends.arena import arena
 from rushlight.backends.calls import Calls, Unsuitable
+from rushlight.backends.chain import Libraries
 from rushlight.backends.entry import ARENA_SLOT, FIRST, Plan, entry_of_many, is_possible
 from rushlight.backends.kernel import SHARED_NS
 from rushlight.capture.numbers import Number
@@ -255,7 +256,7 @@ class Stepper:
         self._objects = objects
         self._addresses = np.array([id(o) for o in objects], np.int64)
         self._slots = np.zeros(FIRST + len(objects), np.int64)
-        self._program = Program(_Libraries(libraries), calls, 0, self._slots.ctypes.data, SHARED_NS)
+        self._program = Program(Libraries(libraries), calls, 0, self._slots.ctypes.data, SHARED_NS)
         self._plan = Plan(self._program.address)
         self._arguments = (
             self._plan.address,
@@ -293,23 +294,6 @@ class Stepper:
                 version.count += 1
                 version.operation, version.site = name, site
         return True
-
-
-class _Libraries:
-    """Several libraries as one; they live as long as this."""
-
-    def __init__(self, libraries: list[Any]) -> None:
-        self._libraries = list(dict.fromkeys(libraries))
-
-    def address(self, name: str) -> int:
-        """Where a kernel begins, in whichever library it is."""
-        for library in self._libraries:
-            try:
-                found: int = library.address(name)
-            except KeyError:
-                continue
-            return found
-        raise KeyError(name)
 
 
 _steppers: weakref.WeakKeyDictionary[Optimizer, list[Stepper]] = weakref.WeakKeyDictionary()

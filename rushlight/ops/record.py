@@ -15,6 +15,7 @@ import numpy as np
 
 from rushlight.autograd.modes import state
 from rushlight.autograd.node import Edge, Node, edge_of, next_number
+from rushlight.autograd.repeated import frozen
 from rushlight.core.dtypes import INEXACT, of_numpy
 from rushlight.core.sites import _PACKAGE
 from rushlight.ops.tape import (
@@ -26,7 +27,7 @@ from rushlight.ops.tape import (
 )
 from rushlight.primitives import structural
 from rushlight.primitives.interpreter import slot
-from rushlight.primitives.views import Steps, adjoint, show
+from rushlight.primitives.views import Steps, adjoint, show, update
 from rushlight.tensor import tensor as tensor_module
 from rushlight.tensor.storage import note_write, version_of, write
 from rushlight.tensor.tensor import Tensor, alias, wrap
@@ -59,6 +60,16 @@ class ViewNode(Node):
             return (slots.view_adjoint(grads[0], self.steps, shape, dtype),)
         return (adjoint(grads[0], self.steps, shape, dtype),)
 
+    def describe(self, key: list[Any], arrays: list[Any]) -> bool:
+        key += (ViewNode, frozen(self.steps))
+        return True
+
+    def kernel(self, grads: list[Any]) -> tuple[Any, list[Any]]:
+        from rushlight.backends.exact import exact_call
+
+        source, output = self.edges[0]  # type: ignore[misc]
+        return exact_call(_adjoint, (grads[0], frozen(self.steps), *source.outputs[output]))
+
     def release(self) -> None:
         """A view saves nothing: it may be run again."""
 
@@ -87,8 +98,6 @@ class _ViewsNode(Node):
         return self.label
 
     def apply(self, grads: list[Any], create_graph: bool) -> Sequence[Any]:
-        from rushlight.primitives.views import update
-
         source, output = self.edges[0]  # type: ignore[misc]
         shape, dtype = source.outputs[output]
         total: Any = structural.full(0, shape=shape, dtype=dtype)
@@ -102,8 +111,33 @@ class _ViewsNode(Node):
                 )
         return (total,)
 
+    def describe(self, key: list[Any], arrays: list[Any]) -> bool:
+        key += (_ViewsNode, *map(frozen, self.chains))
+        return True
+
+    def kernel(self, grads: list[Any]) -> tuple[Any, list[Any]]:
+        from rushlight.backends.exact import exact_call
+
+        source, output = self.edges[0]  # type: ignore[misc]
+        chains = tuple(map(frozen, self.chains))
+        return exact_call(_adjoints, (grads, chains, *source.outputs[output]))
+
     def release(self) -> None:
         """Views save nothing: the node may be run again."""
+
+
+def _adjoint(grad: Any, steps: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """The gradient of a ViewNode, of steps that are frozen."""
+    return (adjoint(grad, tuple((view, dict(items)) for view, *items in steps), shape, dtype),)
+
+
+def _adjoints(grads: Any, chains: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """The gradient of a _ViewsNode, of steps that are frozen."""
+    total = structural.full(0, shape=shape, dtype=dtype)
+    for grad, steps in zip(grads, chains, strict=True):
+        if grad is not None:
+            total = update(total, grad, tuple((view, dict(items)) for view, *items in steps))
+    return (total,)
 
 
 def _place(node: Node, frame: FrameType | None) -> None:

@@ -28,7 +28,8 @@ from rushlight.autograd.node import (
     overwritten,
     saved_tensors_hooks_stack,
 )
-from rushlight.backends.native import NUMPY, SMALL, run
+from rushlight.autograd.repeated import plain
+from rushlight.backends.native import NUMPY, SMALL, call_of, run
 from rushlight.core.dtypes import FLOAT32, INEXACT
 from rushlight.core.sites import _PACKAGE
 from rushlight.primitives import structural
@@ -153,7 +154,7 @@ _NOTHING: dict[str, Any] = {}
 class Recipe:
     """What an op keeps when certain of its inputs want gradients, and where its formulas find what they read."""
 
-    __slots__ = ("after", "before", "calls", "keeps", "positions", "size")
+    __slots__ = ("after", "before", "calls", "keeps", "kept", "positions", "size")
 
     def __init__(self, this: Op, mask: int) -> None:
         self.positions = this.positions
@@ -191,6 +192,8 @@ class Recipe:
             places[Formula.OUTPUT, what] = at
             at += 3
         self.before, self.after, self.size = tuple(before), tuple(after), at
+        #: (kind, place) of all that is saved.
+        self.kept = tuple((kind, at) for (kind, _), at in places.items())
         self.keeps = bool(after) or any(step[0] == Formula.INPUT for step in before)
         self.calls = tuple(
             (
@@ -293,6 +296,51 @@ class OpNode(Node):
             return run(fitted_gradients, given, _NOTHING)
         finally:
             state.bare = before
+
+    def describe(self, key: list[Any], arrays: list[Any]) -> bool:
+        recipe, saved = self.recipe, self.saved
+        if self.released:
+            return False
+        key += (recipe, self.starts is None)
+        if self.starts is not None:
+            key.append(tuple(self.starts.values()))
+        for kind, at in recipe.kept:
+            value = saved[at]
+            if kind == Formula.INPUT:
+                if isinstance(value, Tensor):
+                    version = value._version_counter
+                    if version is not None and version.count != saved[at + 1]:
+                        return False
+                    arrays.append(value._array)
+                elif type(value) is tuple:
+                    key.append(len(value))
+                    for tensor, count in zip(value, saved[at + 1], strict=True):
+                        if not isinstance(tensor, Tensor) or tensor._version != count:
+                            return False
+                        arrays.append(tensor._array)
+                else:
+                    key.append(plain(value))
+            elif kind == Formula.OUTPUT:
+                if type(value) is Saved or saved[at + 1].count != saved[at + 2]:
+                    return False
+                arrays.append(value)
+            else:
+                key.append(plain(value))
+        return True
+
+    def kernel(self, grads: list[Any]) -> tuple[Any, list[Any]]:
+        if self.starts is not None or (len(grads) > 1 and not self.op.undefined_grads):
+            return None, []
+        wanted = tuple([None if e is None else e[0].outputs[e[1]] for e in self.edges])
+        given = [self.recipe, wanted]
+        for _, _, _, reads in self.recipe.calls:
+            given += [self._read(kind, at, what, grads, False) for kind, at, what in reads]
+        call, operands = call_of(fitted_gradients, given)
+        if call is None:
+            from rushlight.backends.exact import exact_call
+
+            call, operands = exact_call(fitted_gradients, given)
+        return call, operands
 
     def _materialized(self, grads: list[Any], create_graph: bool) -> list[Any]:
         """Zeros for outputs that no gradient reached."""
