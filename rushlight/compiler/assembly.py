@@ -9,13 +9,13 @@ from rushlight.compiler.graph import Equation, Graph, Var
 from rushlight.compiler.grouping import REDUCTIONS, Group, Grouping
 from rushlight.compiler.layout import choose_layouts, choose_order, turn_inputs
 from rushlight.compiler.looping import Leaf, LoopWriter
-from rushlight.compiler.sinks import FusedSink, PooledSink, pools_side_by_side
+from rushlight.compiler.sinks import FusedSink, PooledSink, may_pool_first, pools_side_by_side
 from rushlight.compiler.views import look
 from rushlight.core.shapes import contiguous_strides
 from rushlight.loops.arrays import KINDS, Array, Memory, Sink
 from rushlight.loops.kernel import Kernel, Plan
 from rushlight.loops.target import Target
-from rushlight.primitives.lowerings import load_all
+from rushlight.primitives.lowerings import depthwise, load_all
 from rushlight.primitives.lowerings.copying import copy_into
 from rushlight.primitives.lowerings.elementwise import LOWERED, may_raise
 
@@ -111,12 +111,14 @@ class Assembly:
         self._check_first(state)
 
     def _pools(self, head: Equation, pooling: Equation) -> bool:
-        """Whether a convolution's kernel can pool its own result: images lie side by side, and windows too."""
-        order = self._layouts.get(head.outputs[0])
+        """Whether a convolution's kernel can pool its own result: windows lie side by side, as its pixels do."""
+        result = head.outputs[0]
         return (
             head.primitive.name == "convolve"
-            and order is not None
-            and order[-1] == 0
+            and result.dtype.kind == "f"
+            and result.dtype.itemsize >= 4
+            and len(pooling.params["size"]) == result.ndim - 2
+            and not depthwise.suits(head.operands[1].shape, head.params["groups"])
             and pools_side_by_side(pooling.params)
         )
 
@@ -444,8 +446,11 @@ class Assembly:
                     sinks = (Sink(outputs[results[0]]),)
                 else:
                     looks = self.leaves(group, group.following, group.shape)
-                    kind = FusedSink if group.pooling is None else PooledSink
-                    sinks = (kind(group, outputs, looks),)
+                    if group.pooling is None:
+                        sinks = (FusedSink(group, outputs, looks),)
+                    else:
+                        late = may_pool_first(group, looks, self.graph)
+                        sinks = (PooledSink(group, outputs, looks, late),)
                     self._flush()
             else:
                 reused = dict(head.primitive.reuses)

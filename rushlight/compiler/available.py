@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-
 #: What this process was told to make do with; None for all it may use.
 _limit: int | None = None
 

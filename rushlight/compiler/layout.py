@@ -19,10 +19,13 @@ from rushlight.loops.arrays import Array
 from rushlight.loops.target import Target
 from rushlight.primitives.lowerings.elementwise import LOWERED
 from rushlight.primitives.lowerings.images_in_lanes import MOST_TAPS
+from rushlight.primitives.lowerings.pixels_in_lanes import share_of_lanes
 from rushlight.primitives.structural import copy
 
 #: Convolutions, and how many of their operands are pictures (the result of the first two is one, too).
 CONVOLUTIONS = {"convolve": 1, "convolve_input": 1, "convolve_weight": 2}
+#: Gradients through a pooling, which find their way whatever the layout: best if channels or pixels lie side by side.
+PLACED = frozenset({"convolve_input_placed", "convolve_weight_placed"})
 #: Heavy primitives whose operands and results are pictures that lie alike.
 FOLLOWING = frozenset(
     {"max_windows", "place_windows", "pick_windows", "sum_windows", "spread_windows", "pad", "flip"}
@@ -32,6 +35,8 @@ ROWS = frozenset({"take", "lstm", "gru", "elman"})
 #: Shares of the peak that tiles reach: images in lanes with rows of pictures in the first cache, or beyond it;
 #: channels in lanes, where each lane has a channel.
 NEAR, FAR, CHANNELS = 0.95, 0.62, 0.92
+#: What is left of the peak where windows are worked on one number at a time.
+SCATTERED = 0.6
 
 Order = tuple[int, ...]
 
@@ -52,21 +57,34 @@ class Pictures:
             if (
                 x.dtype.itemsize < 4
                 or x.shape[0] % lanes
-                or equation.params["groups"] != 1
+                or equation.params.get("groups", 1) != 1
                 or kernel[-1] > MOST_TAPS
             ):
                 return False
             flops = x.shape[0] * channels_in * channels_out * math.prod(kernel) * results
             rows = channels_in * math.prod(x.shape[3:]) * kernel[0] * target.vector_bytes
             images += flops / (NEAR if rows <= target.first_cache else FAR)
-            channels += flops / (channels_out / (-(-channels_out // lanes) * lanes) * CHANNELS)
+            if equation.primitive.name in PLACED:
+                channels += flops / math.prod(equation.params["window"]) / SCATTERED
+                continue
+            share = share_of_lanes(channels_out, lanes)
+            if equation.primitive.name == "convolve" and x.shape[1] < lanes:
+                share = max(share, share_of_lanes(equation.outputs[0].shape[-1], lanes))
+            channels += flops / (share * CHANNELS)
         return images < channels
 
 
 def _sizes(equation: Equation) -> tuple[Var, int, int, tuple[int, ...], int]:
     """The pictures that are read, result and inner channels of the loop nest, the kernel's size, result pixels."""
-    x, other = equation.operands
+    x, other = equation.operands[:2]
     name, result = equation.primitive.name, equation.outputs[0]
+    if name == "convolve_weight_placed":
+        pixels = math.prod(equation.params["shape"])
+        return x, other.shape[1], x.shape[1], result.shape[2:], pixels
+    if name == "convolve_input_placed":
+        weight = equation.operands[2]
+        pixels = math.prod(equation.params["shape"])
+        return result, weight.shape[1], weight.shape[0], weight.shape[2:], pixels
     if name == "convolve":
         return x, other.shape[0], other.shape[1], other.shape[2:], math.prod(result.shape[2:])
     if name == "convolve_input":
@@ -80,6 +98,8 @@ def _pictures(equation: Equation) -> list[Var]:
     if name in CONVOLUTIONS:
         operands = list(equation.operands[: CONVOLUTIONS[name]])
         return [*operands, *(equation.outputs if name != "convolve_weight" else ())]
+    if name in PLACED:
+        return [equation.operands[0] if name == "convolve_weight_placed" else equation.outputs[0]]
     if name in FOLLOWING:
         return [
             o for o in (*equation.operands, *equation.outputs) if isinstance(o, Var) and o.ndim > 2
@@ -109,14 +129,14 @@ def find_pictures(graph: Graph) -> list[Pictures]:
 
     for equation in graph.equations:
         tied = _pictures(equation)
-        for other in tied[1:]:
+        for other in tied:
             leader[find(other)] = find(tied[0])
     sets: dict[Var, Pictures] = {}
     for var in list(leader):
         sets.setdefault(find(var), Pictures()).values.append(var)
     for equation in graph.equations:
-        if equation.primitive.name in CONVOLUTIONS:
-            sets[find(equation.operands[0])].convolutions.append(equation)
+        if equation.primitive.name in CONVOLUTIONS or equation.primitive.name in PLACED:
+            sets[find(_pictures(equation)[0])].convolutions.append(equation)
     return [s for s in sets.values() if s.convolutions]
 
 

@@ -11,7 +11,11 @@ from typing import Any, NamedTuple
 from rushlight.compiler.batching import keep_batches_apart
 from rushlight.compiler.gathering import multiply_before_gathering
 from rushlight.compiler.graph import Equation, Graph, Var
-from rushlight.compiler.pooling import mask_before_placing, sum_before_placing
+from rushlight.compiler.pooling import (
+    convolve_what_was_placed,
+    mask_before_placing,
+    sum_before_placing,
+)
 from rushlight.compiler.rewriting import Emit, again, rewrite
 
 #: Primitives whose every call counts, though their operands may be equal.
@@ -252,6 +256,12 @@ PASSES: tuple[Pass, ...] = (
         sum_before_placing,
         "masks act before placing",
         "sums over placed gradients are of what is placed",
+        False,
+    ),
+    Pass(
+        convolve_what_was_placed,
+        "masks act before placing",
+        "gradients through a pooling multiply what it chose",
         False,
     ),
     Pass(

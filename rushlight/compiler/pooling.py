@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rushlight.compiler.graph import Equation, Graph, Var
 from rushlight.compiler.rewriting import Emit, again, rewrite
+from rushlight.compiler.sinks import pools_side_by_side
 from rushlight.primitives.lowerings.elementwise import LOWERED
+from rushlight.primitives.placed import convolve_input_placed, convolve_weight_placed
 
 #: How many equations a mask may take.
 MOST_STEPS = 4
+#: Places that a window must have, for leaving out the noughts to be worth it.
+LEAST_PLACES = 3
+#: Bytes of a picture's gradient that a kernel may keep to itself.
+MOST_BYTES = 1 << 19
 
 
 def _is_zero(operand: Any) -> bool:
@@ -90,3 +97,52 @@ def sum_before_placing(graph: Graph) -> Graph:
         return emit(again(equation, (placing.operands[0],)))
 
     return rewrite(graph, replace)
+
+
+def convolve_what_was_placed(graph: Graph) -> Graph:
+    """Gradients of a convolution before a max pooling multiply what there is to place, not what is placed."""
+
+    def replace(equation: Equation, emit: Emit) -> tuple[Var, ...] | None:
+        name = equation.primitive.name
+        if name not in ("convolve_input", "convolve_weight"):
+            return None
+        first, second = equation.operands
+        source = first if name == "convolve_input" else second
+        placing = source.equation if isinstance(source, Var) else None
+        if placing is None or placing.primitive.name != "place_windows":
+            return None
+        if not _leaves_out(equation, placing):
+            return None
+        grad, places = placing.operands
+        params = {
+            "before": equation.params["before"], "after": equation.params["after"], "size": equation.params["size"],
+            "window": placing.params["size"], "shape": tuple(placing.params["shape"][2:]),
+        }  # fmt: skip
+        if name == "convolve_input":
+            primitive, operands = convolve_input_placed.primitive, (grad, places, second)
+        else:
+            primitive, operands = convolve_weight_placed.primitive, (first, grad, places)
+        avals = [equation.outputs[0].aval]
+        return emit(Equation(primitive, operands, params, avals, equation.scope, equation.site))
+
+    return rewrite(graph, replace)
+
+
+def _leaves_out(gradient: Equation, placing: Equation) -> bool:
+    """Whether kernels can leave the noughts between what is placed out, and enough of them to be faster."""
+    where, window = gradient.params, placing.params["size"]
+    result = gradient.outputs[0]
+    picture = where["size"] if gradient.primitive.name == "convolve_input" else (1, 1)
+    padded = [n + b + a for n, b, a in zip(picture, where["before"], where["after"], strict=False)]
+    return (
+        len(window) == 2
+        and result.ndim == 4
+        and result.dtype.kind == "f"
+        and result.dtype.itemsize in (4, 8)
+        and where["groups"] == 1
+        and set(where["stride"]) == set(where["dilation"]) == {1}
+        and pools_side_by_side(placing.params)
+        and math.prod(window) >= LEAST_PLACES
+        and result.size > 0
+        and math.prod(padded) * result.shape[1] * result.dtype.itemsize <= MOST_BYTES
+    )

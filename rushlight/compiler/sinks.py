@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from rushlight.compiler.graph import Var
+from rushlight.compiler.graph import Equation, Graph, Var
 from rushlight.compiler.grouping import Group
 from rushlight.compiler.looping import Leaf, Point, apply, operand_dtype
 from rushlight.loops.arrays import KINDS, Array, Sink, WindowSink
@@ -91,11 +91,16 @@ def _as_made(group: Group, array: Array) -> Array:
 
 
 class PooledSink(WindowSink):
-    """As `FusedSink`, for a convolution that pools its result: the largest of each window and its place remain."""
+    """As `FusedSink`, for a convolution that pools its result: the largest of each window and its place remain.
 
-    __slots__ = ("following", "pooling", "whole")
+    With `late`, the equations between are applied to what is left of a window (`may_pool_first` says whether they may).
+    """
 
-    def __init__(self, group: Group, outputs: dict[Var, Array], looks: dict[Var, Leaf]) -> None:
+    __slots__ = ("following", "late", "pooling", "whole")
+
+    def __init__(
+        self, group: Group, outputs: dict[Var, Array], looks: dict[Var, Leaf], late: bool
+    ) -> None:
         pooling = group.pooling
         assert pooling is not None  # noqa: S101 - the group has a pooling
         first = outputs.get(pooling.outputs[0]) or next(iter(outputs.values()))
@@ -106,18 +111,23 @@ class PooledSink(WindowSink):
         self.following = Following(group, outputs, looks)
         self.pooling = pooling
         self.whole = group.shape
+        self.late = late
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The convolution's result, before it is pooled."""
         return self.whole
 
-    def merge(
-        self, b: Kernel, index: Sequence[Any], number: int, value: Value, best: Any, axis: int,
-        mask: Value | None = None,
-    ) -> Any:  # fmt: skip
+    def prepare(
+        self, b: Kernel, index: Sequence[Any], value: Value, axis: int, mask: Value | None = None
+    ) -> Value:
+        """The result behind the equations that come before the pooling."""
+        if self.late:
+            return value
+        return self.following.values(b, index, value, axis, mask)[self.pooling.operands[0]]
+
+    def merge(self, b: Kernel, number: int, part: Value, best: Any) -> Any:
         """The largest so far and its place; the first of equals, and NaN before all numbers."""
-        part = self.following.values(b, index, value, axis, mask)[self.pooling.operands[0]]
         kind = KINDS[self.pooling.outputs[1].dtype.name]
         if best is None:
             return part, b.const(0, kind, part.lanes)
@@ -134,9 +144,76 @@ class PooledSink(WindowSink):
         self, b: Kernel, index: Sequence[Any], best: Any, axis: int, mask: Value | None = None
     ) -> None:
         """Stores the largest and its place."""
+        largest, place = best
+        if self.late:
+            pooled = self.pooling.operands[0]
+            largest = self.following.values(b, index, largest, axis, mask)[pooled]
+        best = (largest, place)
         for var, value in zip(self.pooling.outputs, best, strict=True):
             if var in self.following.outputs:
                 self.following.outputs[var].store(b, index, value, axis, mask)
+
+
+def may_pool_first(group: Group, leaves: dict[Var, Leaf], graph: Graph) -> bool:
+    """Whether the equations between a convolution and its pooling can as well follow the pooling.
+
+    They can if none turns the order of numbers around (a bias that is the same for a window, a relu), nobody needs
+    their results, and the place of the largest is asked for only where they have not made it equal to others: gradients
+    that pass where the pooled value is positive.
+    """
+    pooling = group.pooling
+    assert pooling is not None  # noqa: S101 - the group has a pooling
+    values, places = pooling.outputs
+    if not set(group.outputs) <= {values, places} or places in graph.outputs:
+        return False
+    at = group.equations[0].outputs[0]
+    cut = False
+    for equation in group.following:
+        name, operands = equation.primitive.name, equation.operands
+        others = [o for o in operands if o is not at]
+        if len(others) != 1 or name not in ("add", "maximum"):
+            return False
+        cut = cut or name == "maximum"
+        if name == "maximum" and (isinstance(others[0], Var) or others[0] > 0):
+            return False
+        if isinstance(others[0], Var):
+            rank = len(pooling.params["size"])
+            leaf = leaves.get(others[0])
+            if leaf is None or any(leaf.array.strides[-rank:]):
+                return False
+        at = equation.outputs[0]
+    if at is not pooling.operands[0]:
+        return False
+    readers = [e for e in graph.equations if places in e.operands]
+    return all(_asks_for_positive(e, values, places, cut) for e in readers)
+
+
+def _asks_for_positive(reader: Equation, values: Var, places: Var, cut: bool) -> bool:
+    """Whether places are read to put a gradient there; after a cut at 0, one that is 0 where the pooled value is."""
+    number = reader.operands.index(places)
+    if reader.primitive.name not in PLACING or number == 0:
+        return False
+    grad = reader.operands[number - 1]
+    masked = grad.equation if isinstance(grad, Var) else None
+    if not cut:
+        return True
+    if masked is None or masked.primitive.name != "select":
+        return False
+    mask, _, otherwise = masked.operands
+    test = mask.equation if isinstance(mask, Var) else None
+    return (
+        not isinstance(otherwise, Var)
+        and otherwise == 0
+        and test is not None
+        and test.primitive.name == "greater"
+        and test.operands[0] is values
+        and not isinstance(test.operands[1], Var)
+        and test.operands[1] >= 0
+    )
+
+
+#: Primitives that read a gradient and, behind it, the places where it goes.
+PLACING = frozenset({"place_windows", "convolve_input_placed", "convolve_weight_placed"})
 
 
 def pools_side_by_side(params: dict[str, Any]) -> bool:

@@ -261,7 +261,8 @@ class Sink:
 class WindowSink(Sink, ABC):
     """A sink that merges the windows of a pooling, which lie side by side, and stores one value for each.
 
-    The lowering hands it the results of a window one after the other: `best = merge(..., best)`, then `store_window`.
+    The lowering hands it the results of a window one after the other: `part = prepare(...)`, then
+    `best = merge(..., part, best)`, then `store_window`.
     """
 
     __slots__ = ("window",)
@@ -271,11 +272,14 @@ class WindowSink(Sink, ABC):
         self.window = window
 
     @abstractmethod
-    def merge(
-        self, b: Kernel, index: Sequence[Any], number: int, value: Value, best: Any, axis: int,
-        mask: Value | None = None,
-    ) -> Any:  # fmt: skip
-        """The best of the window so far (None: nothing yet) and the result at `index`, the `number`-th of it."""
+    def prepare(
+        self, b: Kernel, index: Sequence[Any], value: Value, axis: int, mask: Value | None = None
+    ) -> Value:
+        """What is pooled of the result at `index`: lanes go along `axis` of the result before it is pooled."""
+
+    @abstractmethod
+    def merge(self, b: Kernel, number: int, part: Value, best: Any) -> Any:
+        """The best of the window so far (None: nothing yet) and a prepared value, the `number`-th of it."""
 
     @abstractmethod
     def store_window(

@@ -264,3 +264,23 @@ def transpose(b: Kernel, rows: Sequence[Value]) -> list[Value]:
         current = following
         step //= 2
     return current
+
+
+def picked(b: Kernel, vectors: Sequence[Value], places: Sequence[int], lanes: int) -> Value:
+    """Elements at these places of a row of vectors, in one vector; places behind its end give anything."""
+    found: Value | None = None
+    sources = sorted({p // lanes for p in places if p // lanes < len(vectors)})
+    for n in range(0, len(sources), 2):
+        pair = sources[n : n + 2]
+        first, second = vectors[pair[0]], vectors[pair[-1]]
+        order = [
+            p % lanes + lanes * pair.index(p // lanes) if p // lanes in pair else -1 for p in places
+        ]
+        part = b.shuffle(first, second, order)
+        if found is None:
+            found = part
+            continue
+        merged = [lanes + i if p // lanes in pair else i for i, p in enumerate(places)]
+        found = b.shuffle(found, part, merged)
+    assert found is not None  # noqa: S101 - the first place lies in the row
+    return found

@@ -7,10 +7,11 @@ that are written for their place.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rushlight.loops.arrays import Array, Sink
+from rushlight.loops.arrays import Array, Sink, WindowSink
 from rushlight.loops.builder import BYTES, Value
 from rushlight.loops.kernel import Kernel, Plan
 from rushlight.loops.nest import decompose
@@ -113,13 +114,18 @@ def correlate(
         weights.shape[-1],
     )
     vectors = wide // lanes
+    window = sink.window if isinstance(sink, WindowSink) else (1,) * len(axes)
+    axes = [a.first(a.results // n * n) for a, n in zip(axes, window, strict=True)]
     *lead, last = axes
     rows = rows_of(plan.target.registers, vectors, last.results)
+    rows = max(1, rows // window[-1]) * window[-1]
+    inside_window = [*itertools.product(*(range(n) for n in window[:-1]))]
     tiles = [*segments(last, rows)]
     batch = x.shape[0]
     cut = 1
+    lines = [a.results // n for a, n in zip(lead, window, strict=False)]
     if lead:
-        cut = min(lead[0].results, -(-ITEMS // (batch * groups * panels)))
+        cut = min(lines[0], -(-ITEMS // (batch * groups * panels)))
     flops = 2 * batch * groups * outer * inner * product_of([a.pairs for a in axes])
     items = batch * groups * panels * cut
     b = plan.kernel(
@@ -135,9 +141,11 @@ def correlate(
         first_channel = group * outer + panel * wide
 
         def line(index: list[Value]) -> None:
-            ranges = [a.taps_of(b, p) for a, p in zip(lead, index, strict=True)]
+            def sums(
+                where: list[Value], at: Value, count: int, served: Sequence[tuple[int, int]] | None
+            ) -> Any:
+                ranges = [a.taps_of(b, p) for a, p in zip(lead, where, strict=True)]
 
-            def pixels(at: Value, count: int, served: Sequence[tuple[int, int]] | None) -> None:
                 def channels(from_x: Value, from_w: Value, low: int, high: int, totals: Any) -> Any:
                     source, weight = (
                         b.address(b.pointer(x), from_x, kind),
@@ -180,7 +188,7 @@ def correlate(
                             totals = tap(b.const(t), *totals, low=first, high=end)
                         return totals
                     axis, (low, high) = lead[depth], ranges[depth]
-                    begin = index[depth] * axis.move + axis.origin
+                    begin = where[depth] * axis.move + axis.origin
                     stride = x.strides[2 + depth]
 
                     def step(t: Value, *inside: Value) -> Any:
@@ -193,17 +201,28 @@ def correlate(
 
                 zero = [b.const(0.0, kind, lanes)] * (count * vectors)
                 start = at_image + (at * last.move + last.origin) * x.strides[-1]
-                totals = taps(0, start, at_panel, zero)
-                for p in range(count):
-                    where = place([*index, at + p])
-                    for v in range(vectors):
-                        sink.store(
-                            b,
-                            [image, first_channel + v * lanes, *where],
-                            totals[p * vectors + v],
-                            1,
-                            masks[v],
-                        )
+                return taps(0, start, at_panel, zero)
+
+            def pixels(at: Value, count: int, served: Sequence[tuple[int, int]] | None) -> None:
+                best: dict[tuple[int, int], Any] = {}
+                for number, inner_row in enumerate(inside_window):
+                    where = [p * n + k for p, n, k in zip(index, window, inner_row, strict=False)]
+                    totals = sums(where, at, count, served)
+                    for p, v in itertools.product(range(count), range(vectors)):
+                        target = [image, first_channel + v * lanes, *place([*where, at + p])]
+                        value = totals[p * vectors + v]
+                        if not isinstance(sink, WindowSink):
+                            sink.store(b, target, value, 1, masks[v])
+                            continue
+                        part = sink.prepare(b, target, value, 1, masks[v])
+                        key = (p // window[-1], v)
+                        k = number * window[-1] + p % window[-1]
+                        best[key] = sink.merge(b, k, part, best.get(key))
+                for (p, v), chosen in best.items():
+                    assert isinstance(sink, WindowSink)  # noqa: S101 - only it makes a best
+                    column = b.binary("udiv", at, b.const(window[-1])) + p
+                    to = [image, first_channel + v * lanes, *index, column]
+                    sink.store_window(b, to, chosen, 1, masks[v])
 
             for start, count, repeats, served in tiles:
                 b.loop(
@@ -215,13 +234,10 @@ def correlate(
         if not lead:
             line([])
             return
-        low = b.binary("udiv", part * lead[0].results, b.const(cut))
-        high = b.binary("udiv", (part + 1) * lead[0].results, b.const(cut))
+        low = b.binary("udiv", part * lines[0], b.const(cut))
+        high = b.binary("udiv", (part + 1) * lines[0], b.const(cut))
         if cut == 1:
-            low, high = b.const(0), b.const(lead[0].results)
-        inner_lines = [a.results for a in lead[1:]]
-        b.loop(
-            low, high, lambda y: nest(b, inner_lines, lambda index: line([y, *index])), label="y"
-        )
+            low, high = b.const(0), b.const(lines[0])
+        b.loop(low, high, lambda y: nest(b, lines[1:], lambda index: line([y, *index])), label="y")
 
     b.over_items(item)

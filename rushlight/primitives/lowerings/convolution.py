@@ -1,7 +1,8 @@
 """Convolutions and their gradients: which kernel does them.
 
-Images in lanes, for few channels and a batch of whole vectors that lies innermost (`images_in_lanes`); else channels in
-lanes (`channels_in_lanes`, `channels_weight`). The gradient with respect to the input is a convolution of the gradient
+Images in lanes, for few channels and a batch of whole vectors that lies innermost (`images_in_lanes`); for few result
+channels, pixels of a row in lanes (`pixels_in_lanes`); else channels in lanes (`channels_in_lanes`, `channels_weight`).
+The gradient with respect to the input is a convolution of the gradient
 by the turned weight; for strides, one for each phase of the pixels.
 """
 
@@ -9,12 +10,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from rushlight.loops.arrays import Array, Sink, WindowSink
+from rushlight.loops.arrays import Array, Sink
 from rushlight.loops.builder import F32, F64, Value
 from rushlight.loops.kernel import Kernel, Plan
 from rushlight.loops.nest import spread
 from rushlight.primitives import convolution as c
-from rushlight.primitives.lowerings import channels_in_lanes, depthwise, images_in_lanes
+from rushlight.primitives.lowerings import (
+    channels_in_lanes,
+    depthwise,
+    images_in_lanes,
+    pixels_in_lanes,
+)
 from rushlight.primitives.lowerings.channels_weight import WeightGradient
 from rushlight.primitives.lowerings.copying import copy_into
 from rushlight.primitives.lowerings.correlation import Phase, Sizes, forward_axes, phases_of
@@ -51,14 +57,15 @@ def _(
     lanes = plan.target.lanes(x.kind)
     outer, inner = w.shape[0] // groups, w.shape[1]
     axes = forward_axes(x.shape[2:], tuple(sink.shape[2:]), w.shape[2:], stride, before, dilation)
-    if isinstance(sink, WindowSink) or images_in_lanes.suits(
-        sink.array, sink.array, groups, w.shape[-1], lanes
-    ):
+    if images_in_lanes.suits(sink.array, sink.array, groups, w.shape[-1], lanes):
         x = side_by_side(plan, x)
         images_in_lanes.correlate(
             plan, "convolve_lanes", sink, x, w, w.strides[0], w.strides[1], w.strides[2:], 0, outer, inner, axes,
             lambda p: p,
         )  # fmt: skip
+        return None
+    if pixels_in_lanes.suits(sink, x, outer, groups, axes, lanes):
+        pixels_in_lanes.Rows(plan, sink, x, w, inner, outer, axes).emit()
         return None
     if depthwise.suits(w.shape, groups):
         x, weights = depthwise.channels_last(plan, x), depthwise.pack(plan, w)

@@ -11,6 +11,7 @@ others instead of reading a border of zeros: nothing is padded, and no arithmeti
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +44,10 @@ class Axis:
     def inside(self, result: int, tap: int) -> bool:
         """Whether a tap of a result reads a place of the picture."""
         return 0 <= self.source(result, tap) < self.size
+
+    def first(self, results: int) -> Axis:
+        """The axis with fewer results."""
+        return dataclasses.replace(self, results=results)
 
     @property
     def clipped(self) -> bool:

@@ -141,10 +141,7 @@ def correlate(
     kind = x.kind
     lanes, registers = plan.target.lanes(kind), plan.target.registers
     window = sink.window if isinstance(sink, WindowSink) else (1,) * len(axes)
-    axes = [
-        Axis(a.results // n * n, a.taps, a.size, a.move, a.step, a.origin)
-        for a, n in zip(axes, window, strict=True)
-    ]
+    axes = [a.first(a.results // n * n) for a, n in zip(axes, window, strict=True)]
     *lead, last = axes
     rows, width = tile_size(outer, last, registers, window[-1])
     blocks = x.shape[0] // lanes
@@ -195,7 +192,8 @@ def correlate(
                             continue
                         key = (m, p // window[-1])
                         k = number * window[-1] + p % window[-1]
-                        best[key] = sink.merge(b, target, k, value, best.get(key), 0)
+                        part = sink.prepare(b, target, value, 0)
+                        best[key] = sink.merge(b, k, part, best.get(key))
                 for (m, p), chosen in best.items():
                     assert isinstance(sink, WindowSink)  # noqa: S101 - only it makes a best
                     column = b.binary("udiv", at, b.const(window[-1])) + p

@@ -1,0 +1,167 @@
+"""What both gradients through a max pooling share: where the windows' places lie in a padded picture.
+
+A picture is copied, image by image, into memory of the item that works on it: channels side by side, its border
+around it, and room behind it for a whole vector. It stays in the first cache; that is worth far more than the copy.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from rushlight.loops.arrays import Array
+from rushlight.loops.builder import F32, F64, I64, Value
+from rushlight.loops.kernel import Kernel, Plan
+from rushlight.loops.nest import along, picked
+
+Sizes = tuple[int, ...]
+#: Into how many items the images of a batch are cut, at most.
+MOST_ITEMS = 16
+#: Channels whose pixels are mixed, or told apart, in registers, at most.
+MOST_MIXED = 8
+
+
+def computable(*arrays: Any) -> bool:
+    """Whether kernels can take these operands."""
+    return all(isinstance(a, Array) and a.kind in (F32, F64) and a.size for a in arrays)
+
+
+def items_of(batch: int) -> int:
+    """The number of items that share a batch: even shares for 2, 4, 8 and 16 threads where it is large."""
+    return min(batch, MOST_ITEMS)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of pictures, kernel and windows; a pixel of the padded picture takes `pixel` elements."""
+
+    picture: Sizes
+    before: Sizes
+    after: Sizes
+    kernel: Sizes
+    window: Sizes
+    channels: int
+    pixel: int
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Rows and columns with the border."""
+        height, width = (
+            n + b + a for n, b, a in zip(self.picture, self.before, self.after, strict=True)
+        )
+        return height, width
+
+    @property
+    def row(self) -> int:
+        """Elements of a row."""
+        return self.padded[1] * self.pixel
+
+    @property
+    def bordered(self) -> bool:
+        """Whether there is a border."""
+        return any((*self.before, *self.after))
+
+    @property
+    def places(self) -> int:
+        """How many places a window has."""
+        return math.prod(self.window)
+
+    def at(self, b: Kernel, row: Value, column: Value) -> Value:
+        """The first pixel that a window reaches."""
+        return row * (self.window[0] * self.row) + column * (self.window[1] * self.pixel)
+
+    def step(self, b: Kernel, place: Value) -> Value:
+        """How much further on the pixels lie that a place of the window reaches."""
+        place = b.convert(place, I64, signed=False)
+        wide = self.window[1]
+        down, right = b.binary("udiv", place, b.const(wide)), b.binary("urem", place, b.const(wide))
+        return down * self.row + right * self.pixel
+
+
+def share_of(b: Kernel, item: Value, items: int, count: int) -> tuple[Value, Value]:
+    """The range of images that an item works on."""
+    if items == count:
+        return item, item + 1
+    return (
+        b.binary("udiv", item * count, b.const(items)),
+        b.binary("udiv", (item + 1) * count, b.const(items)),
+    )
+
+
+def clear(b: Kernel, kind: str, lanes: int, base: Value, count: int) -> None:
+    """Zeros; up to a vector more than `count` of them."""
+    zero = b.const(0.0, kind, lanes)
+    whole = -(-count // lanes) * lanes
+    b.loop(0, whole, lambda i: b.store(zero, base, i), step=lanes, label="clear")
+
+
+def copy_rows(
+    b: Kernel, plan: Plan, x: Array, geometry: Geometry, image: Value, first: Value, rows: Value | int, to: Value
+) -> None:  # fmt: skip
+    """Copies rows of a picture, from row `first` of the padded one on; the columns of the border are there already."""
+    kind, lanes = x.kind, plan.target.lanes(x.kind)
+    height, width = geometry.picture
+    across = width * geometry.channels
+    source = b.pointer(x)
+
+    def mixed(start: Value, at: Value) -> Any:
+        """Some pixels of all channels, their lanes mixed."""
+        channels = geometry.channels
+
+        def pixels(i: Value, w: int, mask: Value | None) -> None:
+            rows = [
+                b.load(source, start + c * x.strides[1] + i, kind, w, mask=mask) for c in range(channels)
+            ]  # fmt: skip
+            count = channels * (w if mask is None else width % lanes)
+            for low in range(0, count, w):
+                elements = [min(e, count - 1) for e in range(low, low + w)]
+                places = [e % channels * w + e // channels for e in elements]
+                inside = b.lane_mask(b.const(count - low), w) if count - low < w else None
+                b.store(picked(b, rows, places, w), to, at + i * channels + low, mask=inside)
+
+        return pixels
+
+    def copied(y: Value, at: Value) -> None:
+        start = image * x.strides[0] + y * x.strides[2]
+        if x.strides[3] == geometry.channels and (geometry.channels == 1 or x.strides[1] == 1):
+
+            def vector(i: Value, w: int, mask: Value | None) -> None:
+                b.store(b.load(source, start + i, kind, w, mask=mask), to, at + i, mask=mask)
+
+            along(b, b.const(0), b.const(across), lanes, vector)
+            return
+
+        if x.strides[3] == 1 and geometry.channels <= MOST_MIXED:
+            along(b, b.const(0), b.const(width), lanes, mixed(start, at))
+            return
+
+        def channel(c: Value) -> None:
+            def pixels(i: Value, w: int, mask: Value | None) -> None:
+                count = w if mask is None else width % lanes
+                base = start + c * x.strides[1]
+                for k in range(count):
+                    value = b.load(source, base + (i + k) * x.strides[3], kind)
+                    b.store(value, to, at + c + (i + k) * geometry.pixel)
+
+            along(b, b.const(0), b.const(width), lanes, pixels)
+
+        b.loop(0, geometry.channels, channel, label="channel")
+
+    def row(r: Value) -> None:
+        at = r * geometry.row + geometry.before[1] * geometry.pixel
+        y = first + r - geometry.before[0]
+        if not geometry.before[0] and not geometry.after[0]:
+            copied(y, at)
+            return
+        inside = b.compare("ult", y, b.const(height))
+
+        def zeros() -> None:
+            def vector(i: Value, w: int, mask: Value | None) -> None:
+                b.store(b.const(0.0, kind, w), to, at + i, mask=mask)
+
+            along(b, b.const(0), b.const(across), lanes, vector)
+
+        b.when(inside, lambda: copied(y, at), zeros)
+
+    b.loop(0, rows, row, label="rows")
