@@ -30,6 +30,7 @@ DEEPEST = 1000
 
 #: How many levels of keys an error names.
 _NAMED_LEVELS = 30
+_LONGEST_KEY = 200
 
 _DICTS = (dict, OrderedDict, Counter, defaultdict)
 _SIZED = (str, bytes, bytearray, list, tuple, dict)
@@ -113,16 +114,20 @@ class Machine:
         """The place in the state that is being built, as dotted keys.
 
         Keys of dicts wait on the stack while their values are built: below each mark, the last
-        string but for the function or the object that has come since.
+        string but for the function or the object that has come since, and the keys before it whose
+        values are the dicts that these stand in.
         """
-        keys = []
+        keys: list[str] = []
         marks = self.marks[:_NAMED_LEVELS]
         for start, end in zip([0, *(m + 1 for m in marks)], [*marks, len(self.stack)]):
-            for item in reversed(self.stack[max(start, end - 2) : end]):
-                if type(item) is str:
-                    keys.append(item)
-                    break
-        return ".".join(keys)
+            at = next(
+                (i for i in (end - 1, end - 2) if i >= start and type(self.stack[i]) is str), -1
+            )
+            known = len(keys)
+            while at >= start and type(self.stack[at]) is str and len(keys) < _NAMED_LEVELS:
+                keys.insert(known, self.stack[at])
+                at = at - 2 if at and type(self.stack[at - 1]) in _DICTS else -1
+        return ".".join(key[:_LONGEST_KEY] for key in keys)
 
     def _at(self) -> str:
         place = self.where()
