@@ -78,6 +78,36 @@ def _vector(v: Any, like: tuple[Tensor, ...], many: bool) -> tuple[Tensor, ...]:
     return result
 
 
+def _gradients(
+    values: tuple[Tensor | None, ...],
+    weights: tuple[Tensor, ...],
+    inputs: tuple[Tensor, ...],
+    create_graph: bool,
+) -> tuple[Tensor | None, ...]:
+    """The gradients of the inputs, given those of the values; None where no value depends on one."""
+    pairs = [
+        (value, weight)
+        for value, weight in zip(values, weights, strict=True)
+        if value is not None and value.requires_grad
+    ]
+    if not pairs:
+        return (None,) * len(inputs)
+    of, grads = zip(*pairs, strict=True)
+    return engine.grad(of, inputs, grads, create_graph=create_graph, allow_unused=True)
+
+
+def _outputs_of(
+    func: Callable[..., Any], inputs: tuple[Tensor, ...], where: str, strict: bool
+) -> tuple[bool, tuple[Tensor, ...]]:
+    many, outputs = _pack(func(*inputs), "outputs of the user-provided function", where)
+    if strict and not all(o.requires_grad for o in outputs):
+        raise RuntimeError(
+            "The outputs of the user-provided function are independent of the inputs. This is "
+            "not allowed in strict mode."
+        )
+    return many, outputs
+
+
 def vjp(
     func: Callable[..., Any],
     inputs: Any,
@@ -89,24 +119,8 @@ def vjp(
     many, given = _pack(inputs, "inputs", "of vjp")
     with enable_grad():
         given = _fresh(given, create_graph)
-        many_out, outputs = _pack(func(*given), "outputs of the user-provided function", "in vjp")
-        seeds = _vector(v, outputs, many_out)
-        used = [(o, s) for o, s in zip(outputs, seeds, strict=True) if o.requires_grad]
-        if strict and len(used) != len(outputs):
-            raise RuntimeError(
-                "The outputs of the user-provided function are independent of the inputs. This is "
-                "not allowed in strict mode."
-            )
-        if used:
-            grads = engine.grad(
-                [o for o, _ in used],
-                given,
-                [s for _, s in used],
-                create_graph=create_graph,
-                allow_unused=True,
-            )
-        else:
-            grads = (None,) * len(given)
+        many_out, outputs = _outputs_of(func, given, "in vjp", strict)
+        grads = _gradients(outputs, _vector(v, outputs, many_out), given, create_graph)
     filled = _filled(grads, given, strict, "The output of the user-provided function")
     return _answer(many_out, outputs, create_graph), _answer(many, filled, create_graph)
 
@@ -123,40 +137,10 @@ def jvp(
     with enable_grad():
         given = _fresh(given, create_graph)
         direction = _vector(v, given, many)
-        many_out, outputs = _pack(func(*given), "outputs of the user-provided function", "in jvp")
+        many_out, outputs = _outputs_of(func, given, "in jvp", strict)
         seeds = tuple(_zeros(o).requires_grad_() for o in outputs)
-        used = [(o, s) for o, s in zip(outputs, seeds, strict=True) if o.requires_grad]
-        if strict and len(used) != len(outputs):
-            raise RuntimeError(
-                "The outputs of the user-provided function are independent of the inputs. This is "
-                "not allowed in strict mode."
-            )
-        if used:
-            back = engine.grad(
-                [o for o, _ in used],
-                given,
-                [s for _, s in used],
-                create_graph=True,
-                allow_unused=True,
-            )
-            pairs = [
-                (g, d)
-                for g, d in zip(back, direction, strict=True)
-                if g is not None and g.requires_grad
-            ]
-            grads = (
-                engine.grad(
-                    [g for g, _ in pairs],
-                    seeds,
-                    [d for _, d in pairs],
-                    create_graph=create_graph,
-                    allow_unused=True,
-                )
-                if pairs
-                else (None,) * len(seeds)
-            )
-        else:
-            grads = (None,) * len(seeds)
+        back = _gradients(outputs, seeds, given, True)
+        grads = _gradients(back, direction, seeds, create_graph)
     filled = _filled(grads, outputs, strict, "The output of the user-provided function")
     return _answer(many_out, outputs, create_graph), _answer(many_out, filled, create_graph)
 
@@ -260,20 +244,7 @@ def vhp(
                 "The Tensor returned by the function given to vhp should contain a single element"
             )
         first = engine.grad(outputs[0], given, create_graph=True, allow_unused=True)
-        pairs = [
-            (g, d)
-            for g, d in zip(first, direction, strict=True)
-            if g is not None and g.requires_grad
-        ]
-        second: tuple[Tensor | None, ...] = (None,) * len(given)
-        if pairs:
-            second = engine.grad(
-                [g for g, _ in pairs],
-                given,
-                [d for _, d in pairs],
-                create_graph=create_graph,
-                allow_unused=True,
-            )
+        second = _gradients(first, direction, given, create_graph)
     filled = _filled(second, given, strict, "The jacobian of the user-provided function")
     return _answer(False, outputs, create_graph), _answer(many, filled, create_graph)
 
