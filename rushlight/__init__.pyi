@@ -36,7 +36,7 @@ from rushlight.autograd.modes import set_grad_enabled as set_grad_enabled
 from rushlight.tensor.exchange import as_tensor as as_tensor
 from rushlight.tensor.exchange import asarray as asarray
 from rushlight.tensor.promotion import can_cast as can_cast
-from rushlight.tensor.exchange import from_dlpack as from_dlpack
+from rushlight.tensor.dlpack import from_dlpack as from_dlpack
 from rushlight.tensor.exchange import from_numpy as from_numpy
 from rushlight.tensor.exchange import frombuffer as frombuffer
 from rushlight.core.dtypes import get_default_dtype as get_default_dtype
@@ -58,7 +58,7 @@ from rushlight.core.dtypes import set_default_dtype as set_default_dtype
 from rushlight.tensor.show import set_printoptions as set_printoptions
 from rushlight.random.generator import set_rng_state as set_rng_state
 from rushlight.tensor.exchange import tensor as tensor
-from rushlight.tensor.exchange import to_dlpack as to_dlpack
+from rushlight.tensor.dlpack import to_dlpack as to_dlpack
 from rushlight.capture.api import compile as compile
 from rushlight.core.flags import debug as debug
 from rushlight.report.explain import explain as explain

@@ -16,16 +16,12 @@ from rushlight.core.dtypes import BFLOAT16, INEXACT
 from rushlight.core.sites import warn_user
 from rushlight.primitives import structural
 from rushlight.tensor.device import check_available
+from rushlight.tensor.dlpack import dlpack, dlpack_device, from_dlpack, to_dlpack
+from rushlight.tensor.foreign import Foreign, checked_array
 from rushlight.tensor.nested import array_of
 from rushlight.tensor.tensor import Tensor, wrap
-from rushlight.tensor.values import values
 
 ndarray = np.ndarray
-
-_SUPPORTED = (
-    "float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint64, uint32, "
-    "uint16, uint8, and bool"
-)
 
 
 def checked_dtype(dtype: Any, caller: str) -> Any:
@@ -99,7 +95,7 @@ def tensor(
             else structural.cast(array, dtype=target)
         )
     elif isinstance(data, (ndarray, np.generic)):
-        array = _checked_array(np.asarray(data))
+        array = checked_array(np.asarray(data))
         array = np.array(array, array.dtype if target is None else target, order="C")
     else:
         if isinstance(data, (list, tuple)) and data and isinstance(data[0], ndarray):
@@ -139,44 +135,6 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     return finished(wrap(array_of(data, target)), False)
 
 
-class _Foreign:
-    """Keeps memory alive that is not ours, and ends the chain by which a tensor finds the start of
-    its memory.
-    """
-
-    __slots__ = ("__array_interface__", "owner")
-
-    def __init__(self, array: Any) -> None:
-        self.__array_interface__ = array.__array_interface__
-        self.owner = array
-
-
-def _checked_array(array: Any) -> Any:
-    if array.dtype not in dtypes._OF_NUMPY:
-        if array.dtype.newbyteorder("=") in dtypes._OF_NUMPY:
-            raise ValueError(
-                "given numpy array has byte order different from the native byte order. Conversion "
-                "between byte orders is currently not supported: use "
-                "array.astype(array.dtype.newbyteorder('='))"
-            )
-        name = getattr(array.dtype.type, "__name__", str(array.dtype))
-        raise TypeError(
-            f"can't convert np.ndarray of type numpy.{name}. The only supported types are: "
-            f"{_SUPPORTED}."
-        )
-    if any(s < 0 for s in array.strides):
-        raise ValueError(
-            "At least one stride in the given numpy array is negative, and tensors with negative "
-            "strides are not currently supported: give array.copy()"
-        )
-    if array.size and any(s % array.dtype.itemsize for s in array.strides):
-        raise ValueError(
-            "given numpy array strides not a multiple of the element byte size. Copy the numpy "
-            "array to reallocate the memory."
-        )
-    return array
-
-
 def from_numpy(ndarray: Any) -> Tensor:
     """A tensor that looks at the memory of a NumPy array: a change of one shows in the other.
 
@@ -197,14 +155,14 @@ def from_numpy(ndarray: Any) -> Tensor:
             kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
         )
         raise TypeError(f"expected np.ndarray (got {name})")
-    array = _checked_array(ndarray)
+    array = checked_array(ndarray)
     if not array.flags.writeable:
         warn_user(
             "The given NumPy array is not writable: writing to the tensor will raise RuntimeError. "
             "You may want to copy the array, or make it writable, before converting it to a "
             "tensor.",
         )
-    return wrap(np.asarray(_Foreign(array)) if array.dtype != BFLOAT16 else array.view(np.ndarray))
+    return wrap(np.asarray(Foreign(array)) if array.dtype != BFLOAT16 else array.view(np.ndarray))
 
 
 def _share_buffer(buffer: Any, caller: str) -> Any:
@@ -283,7 +241,7 @@ def asarray(
     if isinstance(obj, Tensor):
         found = obj
     elif isinstance(obj, ndarray):
-        found = from_numpy(obj) if obj.flags.writeable or not copy else wrap(_checked_array(obj))
+        found = from_numpy(obj) if obj.flags.writeable or not copy else wrap(checked_array(obj))
     elif not isinstance(obj, np.generic) and hasattr(obj, "__dlpack__"):
         found = from_dlpack(obj)
     elif not isinstance(obj, np.generic) and _has_buffer(obj):
@@ -318,79 +276,6 @@ def _has_buffer(obj: Any) -> bool:
     except TypeError:
         return False
     return True
-
-
-# -- DLPack ----------------------------------------------------------------------------------------
-
-
-class _Capsule:
-    """A bare DLPack capsule, as the objects that NumPy asks for one."""
-
-    def __init__(self, capsule: Any) -> None:
-        self._capsule = capsule
-
-    def __dlpack__(self, **wishes: Any) -> Any:
-        return self._capsule
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)
-
-
-def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """A tensor that looks at the memory of another library's array, or of a DLPack capsule, on the
-    CPU.
-
-    Raises RuntimeError for objects without `__dlpack__`, BufferError where the exporter refuses.
-    """
-    check_available(device)
-    if isinstance(ext_tensor, Tensor):
-        array = check_dlpack(ext_tensor)
-    elif hasattr(ext_tensor, "__dlpack__"):
-        array = np.from_dlpack(ext_tensor)
-    elif type(ext_tensor).__name__ == "PyCapsule":
-        array = np.from_dlpack(_Capsule(ext_tensor))
-    else:
-        raise RuntimeError(
-            f"from_dlpack received an invalid capsule: {type(ext_tensor).__name__} has no "
-            "__dlpack__ method"
-        )
-    if copy:
-        return wrap(array.copy())
-    return wrap(array if array.dtype == BFLOAT16 else np.asarray(_Foreign(_checked_array(array))))
-
-
-def check_dlpack(self: Tensor) -> Any:
-    """The array to be exported; BufferError if it requires a gradient."""
-    if self.requires_grad:
-        raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
-    return values(self, "DLPack")
-
-
-def dlpack(
-    self: Tensor,
-    *,
-    stream: Any = None,
-    max_version: Any = None,
-    dl_device: Any = None,
-    copy: bool | None = None,
-) -> Any:
-    """A DLPack capsule with this tensor's memory, for `numpy.from_dlpack(tensor)` and its like."""
-    if stream is not None:
-        raise AssertionError("stream should be None on cpu.")
-    array = check_dlpack(self)
-    if array.dtype == BFLOAT16:
-        raise BufferError("bfloat16 can't be exported through NumPy's DLPack: use tensor.float()")
-    return array.__dlpack__(max_version=max_version, dl_device=dl_device, copy=copy)
-
-
-def dlpack_device(self: Tensor) -> tuple[int, int]:
-    """DLPack's numbers for the CPU."""
-    return (1, 0)
-
-
-def to_dlpack(tensor: Tensor) -> Any:
-    """A DLPack capsule with the tensor's memory; each can be taken once."""
-    return dlpack(tensor)
 
 
 # -- Tensor.new_tensor, and questions about tensors ------------------------------------------------
