@@ -5,8 +5,9 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.context import BaseContext
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from rushlight.compiler.available import available_processors
 from rushlight.core.sites import warn_user
 from rushlight.core.watch import seen_as
 from rushlight.random.generator import Generator
@@ -20,6 +21,9 @@ from rushlight.utils.data.sampler import (
     SequentialSampler,
     fresh_seed,
 )
+from rushlight.utils.data.worker_info import get_worker_info
+
+T_co = TypeVar("T_co", covariant=True)
 
 #: Set once, in __init__; a loader whose sampler is made cannot change them.
 _FIXED = frozenset(
@@ -35,7 +39,7 @@ class _Endless(Sampler[None]):
             yield None
 
 
-class DataLoader:
+class DataLoader(Generic[T_co]):
     """Iterates a dataset in batches.
 
     `shuffle` reads it in a random order, for a seed PyTorch's; or a `sampler` gives the indices, or a
@@ -56,7 +60,7 @@ class DataLoader:
     batch_sampler: Any
 
     def __init__(
-        self, dataset: Dataset[Any], batch_size: int | None = 1, shuffle: bool | None = None,
+        self, dataset: Dataset[T_co], batch_size: int | None = 1, shuffle: bool | None = None,
         sampler: Sampler[Any] | Iterable[Any] | None = None,
         batch_sampler: Sampler[list[Any]] | Iterable[list[Any]] | None = None, num_workers: int = 0,
         collate_fn: Callable[[list[Any]], Any] | None = None, pin_memory: bool = False, drop_last: bool = False,
@@ -118,6 +122,7 @@ class DataLoader:
             None  # an IterableDataset's own word about its length, if it has one
         )
         self._initialized = True
+        self.check_worker_number_rationality()
 
     @staticmethod
     def _check_workers(count: int, timeout: float, ahead: int | None, persistent: bool) -> None:
@@ -228,6 +233,18 @@ class DataLoader:
                 + (hint if self.num_workers else "")
             )
 
+    def check_worker_number_rationality(self) -> None:
+        """A warning where there are more workers than processors that this process may use."""
+        if self.num_workers and self.num_workers > (usable := available_processors()):
+            warn_user(
+                f"This DataLoader will create {self.num_workers} worker processes in total. Our suggested max number "
+                f"of worker in current system is {usable}, which is smaller than what this DataLoader is going to "
+                "create. Workers beyond it wait for each other"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": None}
+
     def __len__(self) -> int:
         if isinstance(self.dataset, IterableDataset):
             count = self._length = len(self.dataset)  # type: ignore[arg-type]
@@ -262,4 +279,4 @@ class _SingleIterator:
         return data
 
 
-__all__ = ["DataLoader"]
+__all__ = ["DataLoader", "default_collate", "default_convert", "get_worker_info"]

@@ -125,6 +125,17 @@ class StackDataset(Dataset[Any]):
             ]
         return list(zip(*columns, strict=True))
 
+    def collated(self, indices: list[int]) -> Any:
+        """The batches of all parts side by side; only asked where `reads_rows` says so."""
+        columns = [part.collated(indices) for part in self._parts()]  # type: ignore[attr-defined]
+        if any(column is None for column in columns):
+            return None
+        return (
+            dict(zip(self.datasets, columns, strict=True))
+            if isinstance(self.datasets, dict)
+            else columns
+        )
+
     def __len__(self) -> int:
         return self._length
 
@@ -228,17 +239,24 @@ class Subset(Dataset[T_co]):
 def reads_rows(dataset: Any) -> bool:
     """Whether `collated` of this dataset gives what its samples, read one by one, would.
 
-    It does for a TensorDataset and Subsets of it, unless a subclass has another way to read samples.
+    It does for a TensorDataset, and for Subsets and StackDatasets of such, unless a subclass has another way to read
+    samples.
     """
     kind = type(dataset)
-    if isinstance(dataset, Subset):
-        own = kind.__getitem__ is Subset.__getitem__ and kind.__getitems__ is Subset.__getitems__
-        return own and reads_rows(dataset.dataset)
-    return (
-        isinstance(dataset, TensorDataset)
-        and kind.__getitem__ is TensorDataset.__getitem__
-        and not hasattr(dataset, "__getitems__")
-    )
+    for ours in (TensorDataset, Subset, StackDataset):
+        if isinstance(dataset, ours):
+            same = all(
+                getattr(kind, name, None) is getattr(ours, name, None)
+                for name in ("__getitem__", "__getitems__")
+            )
+            return same and all(map(reads_rows, _parts_of(dataset)))
+    return False
+
+
+def _parts_of(dataset: Any) -> Iterable[Any]:
+    if isinstance(dataset, TensorDataset):
+        return ()
+    return (dataset.dataset,) if isinstance(dataset, Subset) else dataset._parts()
 
 
 def _samples(dataset: Any, indices: list[int]) -> list[Any]:

@@ -16,6 +16,10 @@ class ParallelIterator:
     """One pass over a loader by its workers (or several, where they are kept)."""
 
     def __init__(self, loader: Any) -> None:
+        if not loader.prefetch_factor:
+            raise AssertionError(
+                "prefetch_factor must be greater than 0 for workers to be given anything"
+            )
         self._loader = loader
         self._begin_pass()
         seed = fresh_seed(loader.generator)
