@@ -26,7 +26,10 @@ from rushlight.utils.data import (
     random_split,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
+]
 
 Point = namedtuple("Point", "x y")
 
@@ -242,6 +245,11 @@ def test_a_pass_left_early_leaves_nothing_behind() -> None:
 def test_options_that_exclude_each_other(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         iter(DataLoader(Items(lambda i: i), **options))
+
+
+def test_more_workers_than_processors_are_told() -> None:
+    with pytest.warns(UserWarning, match="will create 9999 worker processes in total"):
+        DataLoader(Items(int), num_workers=9999)
 
 
 def test_an_iterable_has_no_sampler() -> None:

@@ -135,7 +135,7 @@ def collate_numpy_scalar_fn(
     batch: Sequence[Any], *, collate_fn_map: CollateFunctions | None = None
 ) -> Tensor:
     """NumPy's numbers as a tensor."""
-    return as_tensor(np.asarray(batch))
+    return as_tensor(np.array(batch) if len(set(map(type, batch))) == 1 else list(batch))
 
 
 def collate_float_fn(

@@ -45,6 +45,8 @@ class Failure:
         message = f"Caught {self.name} {self.where}.\nOriginal {self.text}"
         if self.kind is KeyError:
             raise _KeyErrorText(message)
+        if self.kind is StopIteration:  # would look like the end of the data
+            raise RuntimeError(message)
         try:
             error = self.kind(message)
         except Exception:  # its constructor wants more than a message
