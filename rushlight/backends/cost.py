@@ -15,7 +15,7 @@ CALL_NS = 1000.0
 CALLS_NS = {
     "contract": 6000.0, "convolve": 25_000.0, "convolve_input": 25_000.0, "convolve_weight": 25_000.0,
     "softmax": 5000.0, "log_softmax": 5000.0, "gather": 4000.0, "scatter_add": 4000.0,
-    "attend": 40_000.0, "attend_adjoint": 60_000.0,
+    "attend": 40_000.0, "attend_adjoint": 60_000.0, "normalize_rows": 10_000.0, "normalize_rows_adjoint": 20_000.0,
 }  # fmt: skip
 #: Nanoseconds for an element of the result or of the largest operand, whichever are more.
 ELEMENT_NS = 0.5
@@ -23,7 +23,8 @@ SLOW_NS = {
     "exp": 2.0, "log": 2.0, "tanh": 4.0, "logistic": 4.0, "erf": 25.0, "erfc": 25.0, "sin": 8.0, "cos": 8.0,
     "power": 10.0, "log1p": 8.0, "expm1": 8.0, "softplus": 15.0, "sqrt": 1.0, "div": 1.0,
     "softmax": 5.0, "log_softmax": 5.0, "select": 2.0, "cast": 0.7,
-    "gather": 2.0, "scatter_add": 10.0, "scatter": 5.0,
+    "gather": 2.0, "scatter_add": 10.0, "scatter": 5.0, "normalize_rows": 3.0, "normalize_rows_adjoint": 8.0,
+    "attend": 10.0, "attend_adjoint": 20.0,
 }  # fmt: skip
 #: Convolutions and products, in operations (a multiplication and an addition are two) a nanosecond.
 PRODUCTS = {"contract": 60.0, "convolve": 15.0, "convolve_input": 10.0, "convolve_weight": 10.0}

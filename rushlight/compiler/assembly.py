@@ -442,16 +442,21 @@ class Assembly:
                 if not outputs:
                     return
                 self.arrays.update(outputs)
-                if list(outputs) == [results[0]] and len(group.equations) == 1:
-                    sinks = (Sink(outputs[results[0]]),)
+                streamed = {v: a for v, a in outputs.items() if v not in results[1:]}
+                if not streamed:  # nobody wants the first of several results
+                    streamed = {results[0]: self._allocate(results[0], None)}
+                if list(streamed) == [results[0]] and len(group.equations) == 1:
+                    first: Sink = Sink(streamed[results[0]])
                 else:
                     looks = self.leaves(group, group.following, group.shape)
                     if group.pooling is None:
-                        sinks = (FusedSink(group, outputs, looks),)
+                        first = FusedSink(group, streamed, looks)
                     else:
                         late = may_pool_first(group, looks, self.graph)
-                        sinks = (PooledSink(group, outputs, looks, late),)
+                        first = PooledSink(group, streamed, looks, late)
                     self._flush()
+                others = [outputs.get(v) or self._allocate(v, None) for v in results[1:]]
+                sinks = (first, *map(Sink, others))
             else:
                 reused = dict(head.primitive.reuses)
                 for n, v in enumerate(results):
@@ -476,7 +481,7 @@ class Assembly:
         if rest:
             group.members.discard(results[0])
             leaves = self.leaves(group, rest, group.shape)
-            outputs = {v: self.arrays[v] for v in group.outputs if v is not results[0]}
+            outputs = {v: self.arrays[v] for v in group.outputs if v not in results}
             self._loop("after_" + head.primitive.name, group.shape, rest, leaves, outputs, None)
 
     def _is_left(self, head: Equation, number: int, result: Var, group: Group) -> bool:

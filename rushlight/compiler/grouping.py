@@ -153,7 +153,8 @@ class Grouping:
             group = self._begin(kind, result.shape, equation)
             for output in equation.outputs:
                 self.group_of[output] = group
-            if kind in ("heavy", "copy") and len(equation.outputs) == 1:
+            alone = len(equation.outputs) == 1 or equation.primitive.streams
+            if kind in ("heavy", "copy") and alone:
                 group.members.add(result)
             self._note_reads(group, equation)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rushlight.autograd.modes import no_grad
+from rushlight.autograd.modes import no_grad, state
 from rushlight.core import shapes
-from rushlight.core.dtypes import FLOAT32, HALF
+from rushlight.core.dtypes import FLOAT32, FLOAT64, HALF
 from rushlight.ops.arithmetic import addcmul, in_dtype
 from rushlight.ops.comparison import clamp
 from rushlight.ops.declare import Array, Bad, Operand, Sample, op
@@ -17,9 +17,11 @@ from rushlight.ops.pointwise import rsqrt
 from rushlight.ops.pooling import avg_pool2d
 from rushlight.ops.record import check_writable
 from rushlight.ops.reduction import mean, sum
+from rushlight.ops.replaying import replayed
 from rushlight.ops.resampling import padded
 from rushlight.ops.shape import expand, to_shape
 from rushlight.primitives import elementwise as p
+from rushlight.primitives import normalization as rows
 from rushlight.primitives.reduction import reduce_sum
 from rushlight.primitives.structural import reshape
 from rushlight.tensor.storage import write
@@ -125,6 +127,76 @@ def standardized_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(3, 4, 2), make(4), make(4), (0, 2), 1e-5, True)
     yield Sample(make(3, 4, 2), make(4, 2), make(4, 2), (1, 2), 1e-5)
     yield Sample(make(4, 2), make(4, 2), None, (0, 1), 1e-5)
+
+
+@op(
+    function=False,
+    outputs=("result", "center", "scale"),
+    kept=2,
+    node="NativeLayerNormBackward0",
+    undefined_grads=True,
+)
+def standard_rows(input: Array, weight: Array, bias: Array, eps: float) -> Any:
+    """`standardized` over the dims of weight and bias, the last ones, in one pass over the rows."""
+    count = shapes.size_of(weight.shape)
+    flat = _as_rows(input, count)
+    result, center, scale = rows.normalize_rows(
+        flat, _as_line(weight), _as_line(bias), eps=float(eps)
+    )
+    return _shaped(result, input.shape), center, scale
+
+
+def _as_rows(x: Any, count: int) -> Any:
+    shape = (shapes.size_of(x.shape) // count, count)
+    return x if tuple(x.shape) == shape else reshape(x, shape=shape)
+
+
+def _as_line(x: Any) -> Any:
+    return x if x.ndim == 1 else reshape(x, shape=(shapes.size_of(x.shape),))
+
+
+def _shaped(x: Any, shape: Any) -> Any:
+    return x if tuple(x.shape) == tuple(shape) else reshape(x, shape=tuple(shape))
+
+
+@standard_rows.gradient("input", "weight", "bias")
+def standard_rows_gradient(
+    grads: Any, input: Array, weight: Array, bias: Array, center: Array, scale: Array, eps: float, needs: Any
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    if not state.bare:
+        axes = tuple(range(input.ndim - weight.ndim, input.ndim))
+        return replayed(  # type: ignore[return-value]
+            lambda x, w, b: standardized(x, w, b, axes, eps)[:1], (input, weight, bias), needs, grads[:1]
+        )  # fmt: skip
+    count = shapes.size_of(weight.shape)
+    found = rows.normalize_rows_adjoint(
+        _as_rows(grads[0], count), _as_rows(input, count), _as_line(weight), center, scale
+    )
+    return tuple(  # type: ignore[return-value]
+        _shaped(g, shape) if need else None
+        for g, shape, need in zip(
+            found, (input.shape, weight.shape, bias.shape), needs, strict=True
+        )
+    )
+
+
+@standard_rows.samples
+def standard_rows_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(3, 8), make(8), make(8), 1e-5)
+    yield Sample(make(2, 3, 2, 5), make(2, 5), make(2, 5), 1e-3)
+
+
+#: Shorter rows are better done side by side.
+SHORTEST_ROW = 8
+
+
+def _suits_rows(input: Any, weight: Any, bias: Any) -> bool:
+    """Whether rows should be normalized one by one: they are long enough, and all is of one dtype."""
+    if weight is None or bias is None or not shapes.size_of(tuple(input.shape)):
+        return False
+    found = [getattr(x.dtype, "numpy", x.dtype) for x in (input, weight, bias)]
+    alike = found[0] == found[1] == found[2] and found[0] in (FLOAT32, FLOAT64)
+    return alike and shapes.size_of(tuple(weight.shape)) >= SHORTEST_ROW
 
 
 def _affine(x: Any, weight: Any, bias: Any) -> Any:
@@ -340,6 +412,8 @@ def layer_norm(
     `bias` (Ba and others, 2016).
     """
     axes = _last_axes("layer_norm", input, normalized_shape, weight=weight, bias=bias)
+    if _suits_rows(input, weight, bias):
+        return standard_rows(input, weight, bias, float(eps))[0]
     return standardized(input, weight, bias, axes, eps)[0]
 
 

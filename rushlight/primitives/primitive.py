@@ -92,6 +92,7 @@ class Primitive:
         "reuses",
         "rule",
         "run",
+        "streams",
     )
 
     def __init__(self, name: str, params: tuple[str, ...], outputs: int, checked: bool) -> None:
@@ -109,6 +110,9 @@ class Primitive:
         #: Results whose lowering may be given the memory of an operand that nobody needs afterwards, as (result,
         #: operand): it reads no element of that operand after it has written the same element of the result.
         self.reuses: tuple[tuple[int, int], ...] = ()
+        #: Of several results: whether the lowering stores each element of the first one once, through its sink, so that
+        #: what follows may be computed on it.
+        self.streams = False
         self._record: Any = None
 
     def __repr__(self) -> str:
@@ -147,15 +151,16 @@ def primitive(
     outputs: int = 1,
     checked: bool = True,
     reuses: tuple[tuple[int, int], ...] = (),
+    streams: bool = False,
 ) -> PrimitiveCall:
-    """Declares a primitive and returns the plain function that calls it; `reuses` is as in Primitive.
+    """Declares a primitive and returns the plain function that calls it; `reuses`, `streams` are as in Primitive.
 
     The function carries `primitive` (the declaration) and `define_rule`, `define_reference`, `define_lowering`.
     """
     if name in PRIMITIVES:
         raise ValueError(f"primitive {name!r} is declared twice")
     this = PRIMITIVES[name] = Primitive(name, params, outputs, checked)
-    this.reuses = reuses
+    this.reuses, this.streams = reuses, streams
 
     if checked:
 
