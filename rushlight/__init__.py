@@ -34,6 +34,7 @@ _LATE = {
     "compile": "capture.api",
     "debug": "core.flags",
     "explain": "report.explain",
+    "summary": "report.summary",
     "set_num_threads": "capture.threads",
     "get_num_threads": "capture.threads",
     "set_flush_denormal": "capture.threads",
