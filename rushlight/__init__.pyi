@@ -67,6 +67,7 @@ from rushlight.serialization.files import load as load
 from rushlight.serialization.files import save as save
 from rushlight.capture.threads import set_flush_denormal as set_flush_denormal
 from rushlight.capture.threads import set_num_threads as set_num_threads
+from rushlight.report.summary import summary as summary
 BFloat16Tensor: Any
 BoolTensor: Any
 ByteTensor: Any

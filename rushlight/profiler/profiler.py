@@ -159,9 +159,9 @@ class profile:
     def _complete(self) -> None:
         if self._recording is not None:
             self._recording.stop()
-            self._last, self._recording = self._recording, None
-            before, self._events = self._events, None
-            if self.acc_events and before is not None:
+            before = self.events() if self.acc_events and self._last is not None else None
+            self._last, self._recording, self._events = self._recording, None, None
+            if before is not None:
                 self._events = EventList(
                     [*before, *self.events()], recording=self._last,
                     profile_memory=self.settings.profile_memory, with_flops=self.settings.with_flops,

@@ -178,7 +178,7 @@ class Recording:
         for found in figures:
             record = Record(KERNEL, found.name, thread, program, found.started)
             record.figures = found
-            record.end = program.end = found.started + round(found.seconds * 1e9)
+            record.end = program.end = found.ended
             self.records.append(record)
 
     # -- modules -------------------------------------------------------------------------------------------
