@@ -52,12 +52,24 @@ def _recurrent_adjoint(place: int) -> Callable[[Equation], int]:
     return count
 
 
+def _attention(equation: Equation) -> int:
+    """The scores, and their products with the values."""
+    query, _, value = _shapes(equation)
+    return size_of(query[:-1]) * value[-2] * (query[-1] + value[-1])
+
+
+def _attention_adjoint(equation: Equation) -> int:
+    """Five products: the scores again, and the gradients of weights, values, queries and keys."""
+    _, query, _, value, _ = _shapes(equation)
+    return size_of(query[:-1]) * value[-2] * (3 * query[-1] + 2 * value[-1])
+
+
 #: Multiplications with an addition, by primitive.
 _MULTIPLICATIONS: dict[str, Callable[[Equation], int]] = {
     "contract": _product, "convolve": _convolution, "convolve_input": _input_gradient,
     "convolve_weight": _weight_gradient, "lstm": _recurrent, "gru": _recurrent, "elman": _recurrent,
     "lstm_adjoint": _recurrent_adjoint(3), "gru_adjoint": _recurrent_adjoint(2),
-    "elman_adjoint": _recurrent_adjoint(2),
+    "elman_adjoint": _recurrent_adjoint(2), "attend": _attention, "attend_adjoint": _attention_adjoint,
 }  # fmt: skip
 
 

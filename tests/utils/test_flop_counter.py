@@ -27,19 +27,24 @@ def counted(lib: Any, call: Any) -> dict[str, dict[str, int]]:
     return {k: {str(op): n for op, n in v.items()} for k, v in counter.get_flop_counts().items()}
 
 
+#: Attention, which torch's counter leaves out on a CPU; of its formulas see below.
+ATTENTION = ("aten.attention", "aten.scaled_dot_product_flash_attention_for_cpu")
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", ["lenet", "mlp", "convnet", "gpt"])
 def test_training_steps_module_by_module(name: str) -> None:
     torch = pytest.importorskip("torch")
-    attention = importlib.import_module("torch.nn.attention")
 
     def step(lib: Any) -> None:
         train, _, _, x, y, _ = models.build(lib, name, 2)
         train(x, y)
 
-    with attention.sdpa_kernel(attention.SDPBackend.MATH):  # the others are not counted on a CPU
-        theirs = counted(torch, step)
-    assert counted(rushlight, step) == theirs
+    ours = {
+        path: {op: n for op, n in counts.items() if not op.startswith(ATTENTION)}
+        for path, counts in counted(rushlight, step).items()
+    }
+    assert ours == counted(torch, step)
 
 
 def linear(lib: Any) -> Any:
@@ -78,12 +83,21 @@ def test_totals_of_ops(name: str) -> None:
     assert totals[0] == totals[1] > 0
 
 
-def test_attention_and_recurrent_layers_are_counted_too() -> None:
-    q = rushlight.ones(2, 4, 8, 16, requires_grad=True)
+@pytest.mark.oracle
+def test_attention_is_counted_by_torchs_formulas() -> None:
+    pytest.importorskip("torch")
+    formulas = importlib.import_module("torch.utils.flop_counter")
+    shapes = (2, 4, 8, 16), (2, 4, 6, 16), (2, 4, 6, 10)
+    q, k, v = (rushlight.ones(*shape, requires_grad=True) for shape in shapes)
     with FlopCounterMode(display=False) as counter:
-        nn.functional.scaled_dot_product_attention(q, q, q).sum().backward()
-    product = 2 * 2 * 4 * 8 * 8 * 16
-    assert counter.get_total_flops() == 6 * product
+        result = nn.functional.scaled_dot_product_attention(q, k, v)
+        assert counter.get_total_flops() == formulas.sdpa_flop_count(*shapes)
+        result.sum().backward()
+    backward = formulas.sdpa_backward_flop_count(tuple(result.shape), *shapes)
+    assert counter.get_total_flops() == formulas.sdpa_flop_count(*shapes) + backward
+
+
+def test_recurrent_layers_are_counted_too() -> None:
     for layer, gates in ((nn.RNN, 1), (nn.GRU, 3), (nn.LSTM, 4)):
         with FlopCounterMode(display=False) as counter:
             layer(3, 5)(rushlight.ones(7, 2, 3))
