@@ -65,10 +65,6 @@ SHARED = {
         "torch::autograd::AccumulateGrad", "Optimizer.step#SGD.step", "Optimizer.zero_grad#SGD.zero_grad",
         "enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__", "my step",
     ],
-    "resnet20": [
-        "aten::conv2d", "aten::batch_norm", "aten::flatten", "AddBackward0", "ConvolutionBackward0",
-        "NativeBatchNormBackward0", "aten::adaptive_avg_pool2d", "MeanBackward1", "Optimizer.step#SGD.step",
-    ],
     "gpt": [
         "aten::embedding", "aten::layer_norm", "aten::linear", "aten::split", "aten::gelu",
         "aten::scaled_dot_product_attention", "EmbeddingBackward0", "GeluBackward0",
@@ -102,7 +98,7 @@ PRODUCTS = (
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("name", ["lenet", "resnet20", "gpt"])
+@pytest.mark.parametrize("name", ["lenet", "gpt"])
 def test_operations_are_those_of_torch(name: str) -> None:
     torch, profiler = oracle()
     options = {"with_flops": True, "record_shapes": True}
