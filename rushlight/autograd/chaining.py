@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from rushlight.autograd.node import AccumulateGrad, Node
 from rushlight.backends.settings import settings
 from rushlight.primitives.elementwise import add
 from rushlight.tensor.storage import memory_of
+from rushlight.tensor.tensor import wrap
 
 ndarray = np.ndarray
 
@@ -24,6 +26,7 @@ class Look(NamedTuple):
     shape: tuple[int, ...]
     dtype: Any
     strides: tuple[int, ...]
+    ordered: bool  # whether the elements lie in the order of their indices
 
     def of(self, values: list[Any]) -> Any:
         """The array."""
@@ -155,7 +158,7 @@ class Follower:
         if place is None:
             self._possible = False
             place = (0, 0)
-        return Look(*place, array.shape, array.dtype, array.strides)
+        return Look(*place, array.shape, array.dtype, array.strides, array.flags.c_contiguous)
 
     def chained(self) -> Chained | None:
         """What was seen, as chains with Python's steps between them."""
@@ -205,11 +208,25 @@ class Chained:
         self._values = values
         self._leaves = leaves
         self._ran = ran
+        #: Values that are new memory, each for one leaf alone and as it is.
+        made = {v: shape for part in parts if type(part) is not Step for v, shape, _ in part.kept}
+        uses = Counter(look.value for _, look in leaves)
+        self._owned = {
+            look.value
+            for _, look in leaves
+            if uses[look.value] == 1
+            and look.shape == made.get(look.value)
+            and look.ordered
+            and not look.offset
+        }
 
     def run(
         self, nodes: list[Node], arrays: list[Any], retain_graph: bool
     ) -> dict[Node, list[Any]] | None:
-        """The gradients at the leaves; None, and nothing done, where a kernel refuses what it is given."""
+        """Hands leaves their first gradients; gives those that are left to be added.
+
+        None, and nothing done, where a kernel refuses what it is given.
+        """
         from rushlight.backends.kernel import Fault
 
         values = arrays + [None] * (self._values - len(arrays))
@@ -224,7 +241,14 @@ class Chained:
         if not retain_graph:
             for i in self._ran:
                 nodes[i].release()
-        return {nodes[i]: [look.of(values)] for i, look in self._leaves}
+        shared: dict[Node, list[Any]] = {}
+        for i, look in self._leaves:
+            leaf: Any = nodes[i]
+            if look.value in self._owned and leaf.variable._grad is None:
+                leaf.variable._grad = wrap(values[look.value])
+            else:
+                shared[leaf] = [look.of(values)]
+        return shared
 
     def _step(self, step: Step, nodes: list[Node], values: list[Any]) -> None:
         given = [None if look is None else look.of(values) for look in step.operands]

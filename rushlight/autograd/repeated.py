@@ -83,7 +83,7 @@ class Survey:
         self.follower: Follower | None = None
 
     def gradients(self, retain_graph: bool) -> dict[Node, list[Any]] | None:
-        """The gradients that arrive at leaves, by chains; None, and nothing done, where there are none yet."""
+        """Runs the tape's chains and gives what is left to be added at leaves; None, and nothing done, without them."""
         nodes, arrays = self.nodes, self.arrays
         self.nodes, self.arrays = [], []  # the engine is to hold nothing longer than it needs it
         found = _keys.known.get(self.key, 0.0)

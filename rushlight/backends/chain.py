@@ -26,6 +26,9 @@ from rushlight.compiler.program import Program
 from rushlight.core.shapes import size_of
 from rushlight.loops.arrays import Memory
 
+#: Threads share kernels that take longer than that, as more are to come in the same call.
+SHARED_NS = 10_000.0
+
 #: Where a link finds what it reads: the number of a value, and how many bytes further on.
 Place = tuple[int, int]
 
@@ -99,7 +102,7 @@ class Chain:
                 ]
             calls += placed
         libraries = Libraries([_modes(), *(link.calls.library for link in links)])
-        self._program = Program(libraries, calls, 0, self._status.ctypes.data)
+        self._program = Program(libraries, calls, 0, self._status.ctypes.data, SHARED_NS)
         self._plan = Plan(self._program.address)
         self._slots = np.zeros(FIRST + self._count, np.int64)
         self._objects = ctypes.py_object * self._count

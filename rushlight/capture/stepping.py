@@ -20,7 +20,6 @@ from rushlight.backends.arena import arena
 from rushlight.backends.calls import Calls, Unsuitable
 from rushlight.backends.chain import Libraries
 from rushlight.backends.entry import ARENA_SLOT, FIRST, Plan, entry_of_many, is_possible
-from rushlight.backends.kernel import SHARED_NS
 from rushlight.capture.numbers import Number
 from rushlight.capture.recorder import Recorder
 from rushlight.compiler.passes import optimize
@@ -34,6 +33,8 @@ from rushlight.tensor.tensor import Tensor, wrap
 
 #: Optimizers of fewer elements are stepped by Python: a kernel would never pay for being made.
 SMALL = 16_384
+#: Threads share kernels that take longer than a parked one takes to wake: one call, in which more are to come.
+SHARED_NS = 25_000.0
 #: Programs that an optimizer keeps, for different sets of parameters that have gradients.
 MOST_PROGRAMS = 4
 #: Kinds of parameters that have kernels, and kernels of one kind, for numbers that compare differently.

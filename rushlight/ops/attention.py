@@ -56,6 +56,7 @@ def lower_samples(make: Any) -> Iterator[Any]:
     function=False,
     outputs=("result", "logsum"),
     kept=1,
+    undefined_grads=True,
     node="ScaledDotProductFlashAttentionForCpuBackward0",
 )
 def attention(query: Array, key: Array, value: Array, scale: float, causal: bool) -> Any:

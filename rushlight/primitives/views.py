@@ -119,8 +119,8 @@ def _shapes_along(shape: tuple[int, ...], dtype: Any, steps: Steps) -> list[Aval
 def sum_to(array: Any, shape: tuple[int, ...]) -> Any:
     """The adjoint of expanding `shape`: sums the dimensions that were added or stretched."""
     extra = array.ndim - len(shape)
-    axes = tuple(range(extra)) + tuple(
-        i + extra for i, n in enumerate(shape) if n == 1 and array.shape[i + extra] != 1
+    axes = tuple(
+        i for i, n in enumerate(array.shape) if n != 1 and (i < extra or shape[i - extra] == 1)
     )
     if axes:
         array = reduce_sum(array, axes=axes, keepdim=False)
