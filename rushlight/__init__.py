@@ -59,5 +59,6 @@ def __dir__() -> list[str]:
 
 
 _root.tie(globals())
+_root.teach_others()
 if _collects:
     gc.enable()

@@ -11,6 +11,7 @@ from typing import Any
 from rushlight.autograd import engine, hooks, modes
 from rushlight.backends.settings import settings
 from rushlight.core import dtypes
+from rushlight.core.imports import when_imported
 from rushlight.ops import conversion, families, indexing, names
 from rushlight.ops import random as random_ops
 from rushlight.ops.declare import FUNCTIONS, LISTENERS
@@ -139,6 +140,21 @@ def _load_model(module: Any, path: Any, strict: bool) -> tuple[list[str], list[s
     return safetensors.load_model(module, path, strict)  # type: ignore[no-any-return]
 
 
+def _teach_einops() -> None:
+    """Lets einops know our tensors; called right after einops is imported."""
+    import importlib
+    import sys
+
+    # An einops of another day may have no such place: then it works as ever, without our tensors.
+    if hasattr(sys.modules.get("einops._backends"), "AbstractBackend"):
+        importlib.import_module("rushlight.utils.einops_backend")
+
+
+def teach_others() -> None:
+    """Other libraries that ask for a class of their own for our tensors; called once the package is complete."""
+    when_imported("einops", _teach_einops)
+
+
 def tie(namespace: dict[str, Any]) -> None:
     """Fills the package's namespace."""
     settings.stepper = _step  # type: ignore[method-assign]
@@ -190,4 +206,4 @@ def late_function(name: str) -> None:
     families.load(family)
 
 
-__all__ = ["late_function", "tie"]
+__all__ = ["late_function", "teach_others", "tie"]
