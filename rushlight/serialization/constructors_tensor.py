@@ -167,9 +167,13 @@ def _uninitialized_buffer(requires_grad: Any = False, *place: Any) -> Uninitiali
     return made
 
 
-@constructor("torch.Tensor", "torch._tensor.Tensor")
+#: Classes of tensors, one for each dtype: tar files say what a tensor was.
+_CLASSES = tuple(f"torch.{name.removesuffix('Storage')}Tensor" for name in TYPES)
+
+
+@constructor("torch.Tensor", "torch._tensor.Tensor", *_CLASSES)
 def _no_tensor(*arguments: Any) -> Tensor:
-    raise UnpicklingError("torch.Tensor is not called by checkpoints")
+    raise UnpicklingError("the class of a tensor is not called by checkpoints")
 
 
 def _set_attributes(tensor: Tensor, state: Any) -> None:

@@ -149,15 +149,13 @@ def _load(source: Source, place: Any, encoding: str, mapped: bool) -> Any:
     start = source.read(0, min(8, source.size))
     if start.startswith(_ZIP):
         return load_zip(source, place, encoding, mapped)
-    if mapped:
-        raise RuntimeError(
-            "mmap can only be used with files saved with torch.save("
-            "_use_new_zipfile_serialization=True): save this one again"
-        )
-    if legacy.is_tar(source):
-        return legacy.load_tar(source, place, encoding)
-    if start[:1] == b"\x80":
-        return legacy.load_stream(source, place, encoding)
+    read = legacy.load_tar if legacy.is_tar(source) else legacy.load_stream
+    if read is legacy.load_tar or start[:1] == b"\x80":
+        if mapped:
+            raise RuntimeError(
+                "mmap can only be used with files in the format of PyTorch 1.6 and later: save this one again"
+            )
+        return read(source, place, encoding)
     raise UnpicklingError(
         f"{source.name} is no checkpoint: it begins with {start!r}, and neither a zip archive, a "
         "pickle stream, a tar file nor a safetensors file does"

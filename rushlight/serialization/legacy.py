@@ -152,6 +152,13 @@ def load_tar(source: Source, place: Placing, encoding: str) -> Any:
     return Machine(members["pickle"], persistent, encoding).run()
 
 
+class _Entry(Machine):
+    """Reads what a tar file says of a storage or a tensor, where the class of it stands as a name."""
+
+    def check(self, result: Any) -> None:
+        """Names may be left."""
+
+
 def _number(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 1 << 63:
         raise DamagedFileError("a number in the tar file is no number")
@@ -161,7 +168,7 @@ def _number(value: Any) -> int:
 def _tar_storages(cursor: Cursor, place: Placing, encoding: str) -> dict[int, Any]:
     objects: dict[int, Any] = {}
     for _ in range(_number(Machine(cursor).run())):
-        entry = Machine(cursor, None, encoding).run()
+        entry = _Entry(cursor, None, encoding).run()
         if type(entry) is not tuple or len(entry) != 3 or type(entry[2]) is not StorageType:
             raise DamagedFileError("a storage in the tar file has no key, location and type")
         (count,) = struct.unpack("<q", cursor.take(8))
@@ -182,7 +189,7 @@ def _tar_storages(cursor: Cursor, place: Placing, encoding: str) -> dict[int, An
 
 def _tar_tensors(cursor: Cursor, objects: dict[int, Any], encoding: str) -> None:
     for _ in range(_number(Machine(cursor).run())):
-        entry = Machine(cursor, None, encoding).run()
+        entry = _Entry(cursor, None, encoding).run()
         if type(entry) is not tuple or len(entry) != 3 or entry[1] not in objects:
             raise DamagedFileError("a tensor in the tar file has no key, storage and type")
         (ndim, _) = struct.unpack("<ii", cursor.take(8))

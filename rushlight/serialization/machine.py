@@ -553,7 +553,7 @@ def check_finished(result: Any) -> None:
     for _ in range(DEEPEST + 1):
         below = []
         for value in level:
-            if type(value) is Constructor:
+            if type(value) in (Constructor, StorageType):
                 raise UnpicklingError(
                     f"the file holds {value.name} itself as a value, which nothing in a checkpoint "
                     "needs"

@@ -62,9 +62,7 @@ class Size(tuple[int, ...]):
 
     def __radd__(self, other: Any) -> Size:
         if not isinstance(other, tuple):
-            raise TypeError(
-                f"can only concatenate tuple (not {type(other).__name__}) to torch.Size"
-            )
+            return NotImplemented  # so that a list can be extended by +=
         return Size(tuple.__add__(other, self))
 
     def __mul__(self, times: Any) -> Size:
