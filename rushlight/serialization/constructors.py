@@ -244,7 +244,7 @@ def _range(start: Any, stop: Any, step: Any) -> range:
 
 @constructor("builtins.bytes")
 def _bytes() -> bytes:
-    """Protocol 2 writes the empty bytes so; others are encoded text."""
+    """Python writes the empty bytes so in protocol 2; others are encoded text."""
     return b""
 
 
@@ -293,15 +293,15 @@ def _path(kind: str) -> Callable[..., Any]:
         import pathlib
 
         _expect(str, *parts)
-        own = type(pathlib.Path()).__name__
-        return getattr(pathlib, kind if kind in (own, f"Pure{kind}") else f"Pure{kind}")(*parts)
+        here = kind.startswith("Pure") or kind == type(pathlib.Path()).__name__
+        return getattr(pathlib, kind if here else f"Pure{kind}")(*parts)
 
     return make
 
 
 for _kind in ("PosixPath", "WindowsPath"):
     constructor(f"pathlib.{_kind}")(_path(_kind))
-    constructor(f"pathlib.Pure{_kind}")(_path(_kind))
+    constructor(f"pathlib.Pure{_kind}")(_path(f"Pure{_kind}"))
 
 
 def _moment(kind: str) -> Callable[..., Any]:

@@ -155,8 +155,6 @@ def _complex(value: complex) -> Description:
 
 def _encoded(data: bytes) -> Call:
     """Protocol 2 has no bytes: they are text with a character for each."""
-    if not data:
-        return _builtin("bytes")
     return Call(Name("_codecs", "encode"), (data.decode("latin1"), "latin1"))
 
 

@@ -198,9 +198,7 @@ def _array(storage: Any, dtype: Any, offset: Any, size: Any, stride: Any) -> Any
     try:
         if empty:
             return np.empty(size, dtype)
-        strides = tuple(
-            (s if n > 1 else 0) * itemsize for n, s in zip(size, stride)
-        )  # the stride of one element means nothing, and may be huge
+        strides = tuple(s * itemsize for s in stride)
         return np.ndarray(size, dtype, memory, offset * itemsize, strides)
     except (ValueError, OverflowError, MemoryError) as problem:
         raise UnpicklingError(
