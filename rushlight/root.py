@@ -136,8 +136,8 @@ def _load_model(module: Any, path: Any, strict: bool) -> tuple[list[str], list[s
     """`Module.load_state_dict` of a file; what reads files is loaded at the first one."""
     import importlib
 
-    safetensors = importlib.import_module("rushlight.serialization.safetensors")
-    return safetensors.load_model(module, path, strict)  # type: ignore[no-any-return]
+    modules = importlib.import_module("rushlight.serialization.modules")
+    return modules.load_into(module, path, strict)  # type: ignore[no-any-return]
 
 
 def _teach_einops() -> None:

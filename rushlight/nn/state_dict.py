@@ -151,8 +151,8 @@ class StateDictMethods:
     def load_state_dict(
         self, state_dict: Any, strict: bool = True, assign: bool = False
     ) -> IncompatibleKeys:
-        """Copies a state dict into the module (or, with `assign`, takes its tensors). The path of a safetensors file
-        stands for what is in it.
+        """Copies a state dict into the module (or, with `assign`, takes its tensors). A path stands for the
+        state_dict in its file: safetensors, PyTorch's, or a folder that `save_pretrained` made.
 
         Raises RuntimeError that lists every missing or unexpected key (if `strict`) and every shape that does not fit;
         the module is then as it was before.

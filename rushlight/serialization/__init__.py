@@ -5,7 +5,7 @@ from rushlight.serialization.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from rushlight.serialization.errors import DamagedFileError
+from rushlight.serialization.errors import CheckpointError, DamagedFileError
 from rushlight.serialization.files import load, save
 from rushlight.serialization.pretrained import PretrainedMixin, save_pretrained
 from rushlight.serialization.safetensors import (
@@ -15,7 +15,6 @@ from rushlight.serialization.safetensors import (
     save_file,
     save_model,
 )
-from rushlight.serialization.tensor_file import CheckpointError
 from rushlight.serialization.trusted import (
     add_safe_globals,
     clear_safe_globals,

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rushlight.core.files import whole_file
-from rushlight.serialization.tensor_file import CheckpointError, TensorFile, write_tensors
+from rushlight.serialization.errors import CheckpointError, DamagedFileError
+from rushlight.serialization.tensor_file import TensorFile, write_tensors
 from rushlight.serialization.tree import flatten, unflatten, without_tensors
 
 _KEY = "rushlight"  # the one entry of the file's metadata
@@ -84,7 +85,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
     try:
         text = json.loads(described)
     except (ValueError, RecursionError):
-        raise CheckpointError(f"{path}: its description is damaged") from None
+        raise DamagedFileError(f"{path}: its description is damaged") from None
     if not isinstance(text, dict):
-        raise CheckpointError(f"{path}: its description is damaged")
+        raise DamagedFileError(f"{path}: its description is damaged")
     return arrays, text

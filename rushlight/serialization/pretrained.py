@@ -21,9 +21,9 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from rushlight.core.files import write_whole
+from rushlight.serialization.errors import DamagedFileError
 from rushlight.serialization.safetensors import load_state, untied
 from rushlight.serialization.shards import load_folder, read_json, save_folder
-from rushlight.serialization.tensor_file import CheckpointError
 
 CONFIG = "config.json"
 _LEFT_OUT = "_left_out"  # the entry of a config that names arguments which JSON cannot hold
@@ -86,7 +86,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             config = json.loads(metadata[_NEW_CONFIG])
             if isinstance(config, dict):
                 return config, tensors
-        raise CheckpointError(f"{folder}: the config that was saved with the weights is damaged")
+        raise DamagedFileError(f"{folder}: the config that was saved with the weights is damaged")
     return (read_json(path) if old else {}), tensors
 
 
@@ -184,7 +184,7 @@ class PretrainedMixin:
         It is made with the arguments in `config.json`, those in `model_kwargs` before them; entries
         that the constructor does not know are passed over. `strict` and errors are as in
         `load_model`. Nothing is downloaded. Raises FileNotFoundError for what is no folder of a model,
-        CheckpointError for one that is damaged, TypeError for arguments that are missing.
+        DamagedFileError for one that is damaged, TypeError for arguments that are missing.
         """
         from rushlight.tensor.device import check_available
 

@@ -7,14 +7,16 @@ here carry a checksum of every tensor, which is compared when the tensor is read
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rushlight.serialization.errors import CheckpointError, DamagedFileError
 from rushlight.serialization.shards import load_folder
-from rushlight.serialization.tensor_file import CheckpointError, TensorFile, write_tensors
+from rushlight.serialization.tensor_file import TensorFile, write_tensors
 from rushlight.tensor.device import check_available
 from rushlight.tensor.tensor import Tensor, wrap
 from rushlight.tensor.values import values
@@ -62,8 +64,8 @@ def load_file(
     does not change. `mmap=False` reads them into memory of their own. `verify=False` does not
     compare checksums, and then nothing is read before it is used.
 
-    Raises FileNotFoundError; CheckpointError, which names a tensor, for a file that is damaged or
-    not safetensors.
+    Raises FileNotFoundError; DamagedFileError, which names a tensor, for a file that is damaged or
+    not safetensors; CheckpointError for a dtype that rushlight lacks.
     """
     with safe_open(filename, device=device, verify=verify) as file:
         found = file.get_tensors()
@@ -186,7 +188,7 @@ def load_model(
     are there two copies of them in memory.
 
     Returns the names that were missing and those that nobody wanted. Raises RuntimeError if there
-    are any and it is to be `strict`, and for shapes that do not fit; CheckpointError for a damaged
+    are any and it is to be `strict`, and for shapes that do not fit; DamagedFileError for a damaged
     file. The module is then as it was.
 
     >>> import os, tempfile
@@ -204,15 +206,20 @@ def load_model(
 
 
 def load_state(
-    model: Any, tensors: dict[str, Tensor], strict: bool = True
+    model: Any, tensors: Mapping[str, Any], strict: bool = True
 ) -> tuple[list[str], list[str]]:
     """Loads tensors that `untied` has left into a module whose ties are known from itself."""
     own = model.state_dict()
     arrays = {name: t._array for name, t in own.items() if isinstance(t, Tensor)}
+    tied: dict[str, Any] = {}  # what is filled through another that it shares memory with
     for names in shared_memory(arrays):
         if not names.isdisjoint(tensors):
-            for name in names:
-                tensors.setdefault(name, own[name])  # filled through the one it is tied to
+            tied |= {name: own[name] for name in names if name not in tensors}
+    if tied:
+        complete: Any = OrderedDict({**tensors, **tied})
+        if hasattr(tensors, "_metadata"):
+            complete._metadata = tensors._metadata
+        tensors = complete
     return model.load_state_dict(tensors, strict=strict)  # type: ignore[no-any-return]
 
 
@@ -287,6 +294,7 @@ def _check_metadata(metadata: Any) -> None:
 
 __all__ = [
     "CheckpointError",
+    "DamagedFileError",
     "load_file",
     "load_model",
     "safe_open",

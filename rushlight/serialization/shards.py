@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from rushlight.core.files import remove_abandoned, write_whole
-from rushlight.serialization.tensor_file import CheckpointError, TensorFile, write_tensors
+from rushlight.serialization.errors import DamagedFileError
+from rushlight.serialization.tensor_file import TensorFile, write_tensors
 from rushlight.tensor.tensor import Tensor, wrap
 
 WEIGHTS = "model.safetensors"
@@ -51,7 +52,7 @@ def save_folder(
 def load_folder(folder: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     """The tensors of a folder, mapped from its files, and the metadata that were saved with them.
 
-    Raises FileNotFoundError where there are none; CheckpointError for files that are damaged or do
+    Raises FileNotFoundError where there are none; DamagedFileError for files that are damaged or do
     not belong together.
     """
     if (folder / WEIGHTS).exists():
@@ -63,7 +64,7 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     index = read_json(path)
     weight_map, metadata = index.get("weight_map"), index.get("metadata", {})
     if not isinstance(weight_map, dict) or not isinstance(metadata, dict):
-        raise CheckpointError(f"{path}: an index has a weight_map of names and files")
+        raise DamagedFileError(f"{path}: an index has a weight_map of names and files")
     wanted: dict[str, list[str]] = {}
     for name, shard in weight_map.items():
         # A file beside the index, and no way out of the folder.
@@ -72,18 +73,18 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
             or not shard.endswith(".safetensors")
             or set(shard) & set("/\\\0:")
         ):
-            raise CheckpointError(
+            raise DamagedFileError(
                 f"{path}: {name} is not in a safetensors file of this folder: {shard!r}"
             )
         wanted.setdefault(shard, []).append(name)
     tensors = {}
     for shard, names in wanted.items():
         if not (folder / shard).exists():
-            raise CheckpointError(f"{path}: {names[0]} is to be in {shard}, which is not there")
+            raise DamagedFileError(f"{path}: {names[0]} is to be in {shard}, which is not there")
         with TensorFile(folder / shard) as file:
             for name in names:
                 if name not in file.entries:
-                    raise CheckpointError(
+                    raise DamagedFileError(
                         f"{path}: {name} is to be in {shard}, which does not have it"
                     )
                 tensors[name] = wrap(file.array(name))
@@ -91,17 +92,17 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises FileNotFoundError; CheckpointError for anything else."""
+    """A JSON object from a file. Raises FileNotFoundError; DamagedFileError for anything else."""
     with path.open("rb") as stream:
         data = stream.read(_LARGEST_JSON + 1)
     if len(data) > _LARGEST_JSON:
-        raise CheckpointError(f"{path} is too large for what it should be")
+        raise DamagedFileError(f"{path} is too large for what it should be")
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as problem:
-        raise CheckpointError(f"{path} is no JSON that can be read: {problem}") from None
+        raise DamagedFileError(f"{path} is no JSON that can be read: {problem}") from None
     if not isinstance(found, dict):
-        raise CheckpointError(
+        raise DamagedFileError(
             f"{path} holds {type(found).__name__}, and should hold names and values"
         )
     return found

@@ -19,6 +19,7 @@ import numpy as np
 
 from rushlight.core import dtypes
 from rushlight.core.files import whole_file
+from rushlight.serialization.errors import CheckpointError, DamagedFileError
 
 _DTYPES = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32",
@@ -36,10 +37,6 @@ _METADATA = "__metadata__"
 SUMS = "rushlight.crc32"
 _ALIGNMENT = 8
 _LENGTH_BYTES = 8
-
-
-class CheckpointError(ValueError):
-    """A file that is not the checkpoint it should be, or a state that no checkpoint can hold."""
 
 
 class Entry(NamedTuple):
@@ -120,14 +117,16 @@ def write_tensors(
 class TensorFile:
     """A safetensors file, open: names, dtypes and shapes are known; elements are read when asked for.
 
-    Raises FileNotFoundError; CheckpointError, which names the first tensor that suffered, where it
+    Raises FileNotFoundError; DamagedFileError, which names the first tensor that suffered, where it
     is no safetensors file or a damaged one. `metadata` is without the sums.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
-            raise CheckpointError(f"{path} is no file, but a pipe or a device")  # and may never end
+            raise DamagedFileError(
+                f"{path} is no file, but a pipe or a device"
+            )  # and may never end
         with self.path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             _let_library_judge(self.path, stream, size)
@@ -156,7 +155,7 @@ class TensorFile:
         except (ValueError, RecursionError):
             sums = None
         if not isinstance(sums, dict):
-            raise CheckpointError(f"{self.path} is damaged: the sums in its header cannot be read")
+            raise DamagedFileError(f"{self.path} is damaged: the sums in its header cannot be read")
         return sums
 
     def _check_header(self) -> None:
@@ -164,10 +163,10 @@ class TensorFile:
         if not self._sums:
             return
         if self._sums.pop(_METADATA, None) != _sum_of_metadata(self.metadata):
-            raise CheckpointError(f"{self.path} is damaged: its metadata are not what was written")
+            raise DamagedFileError(f"{self.path} is damaged: its metadata are not what was written")
         strangers = self.entries.keys() ^ self._sums.keys()
         if strangers:
-            raise CheckpointError(
+            raise DamagedFileError(
                 f"{self.path} is damaged: its header does not fit its sums at the name {min(strangers)!r}"
             )
 
@@ -178,8 +177,9 @@ class TensorFile:
         """The elements of a tensor, in the memory that the file is mapped to: a change of them stays in
         this process.
 
-        Raises KeyError; CheckpointError for a dtype that rushlight does not have and for elements
-        that have changed since they were written, if the file has sums (and `verify` is left on).
+        Raises KeyError; CheckpointError for a dtype that rushlight does not have; DamagedFileError for
+        elements that have changed since they were written, if the file has sums (and `verify` is left
+        on).
         """
         if self._map is None:
             raise ValueError(f"{self.path} is closed")
@@ -192,7 +192,7 @@ class TensorFile:
             data = memoryview(self._map)[self._start + entry.begin : self._start + entry.end]
             with data:
                 if _sum(name, entry.dtype, entry.shape, data) != self._sums[name]:
-                    raise CheckpointError(
+                    raise DamagedFileError(
                         f"{self.path} is damaged: {name} is not what was written (its checksum differs)"
                     )
         dtype = _NUMPY[entry.dtype]
@@ -221,7 +221,7 @@ def _header(stream: Any) -> tuple[Any, int]:
 
 
 def _let_library_judge(path: Path, stream: Any, size: int) -> None:
-    """Raises CheckpointError for whatever the safetensors library would not read."""
+    """Raises DamagedFileError for whatever the safetensors library would not read."""
     import safetensors
 
     try:
@@ -230,7 +230,7 @@ def _let_library_judge(path: Path, stream: Any, size: int) -> None:
     except safetensors.SafetensorError as problem:
         reason = str(problem).removeprefix("Error while deserializing header: ")
     suffered = _first_to_suffer(stream, size)
-    raise CheckpointError(f"{path}: not a whole safetensors file ({suffered or reason})")
+    raise DamagedFileError(f"{path}: not a whole safetensors file ({suffered or reason})")
 
 
 def _first_to_suffer(stream: Any, size: int) -> str | None:

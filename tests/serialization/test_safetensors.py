@@ -482,6 +482,20 @@ def test_load_state_dict_of_a_file(path):
     assert str(other.load_state_dict(path)) == "<All keys matched successfully>"
     assert equal_states(model, other)
     other.load_state_dict(str(path))
+    with pytest.raises(ValueError, match="assign=True"):
+        other.load_state_dict(path, assign=True)
+    pt = path.with_suffix(".pt")
+    for saved in (
+        model.state_dict(),
+        {k: v for k, v in model.state_dict().items() if k != "head.weight"},
+    ):
+        rushlight.save(saved, pt)
+        fresh = Tied()
+        fresh.load_state_dict(pt)
+        assert equal_states(model, fresh)
+    rushlight.save([1], pt)
+    with pytest.raises(CheckpointError, match="holds list"):
+        other.load_state_dict(pt)
     with pytest.raises(RuntimeError, match="Missing key"):
         nn.Linear(1, 1).load_state_dict(path)
     with pytest.raises(FileNotFoundError):
