@@ -13,6 +13,7 @@ _ATEN = {
     "nn.functional.cross_entropy": "cross_entropy_loss",
     "nn.functional.nll_loss": "nll_loss_nd",
     "nn.functional.logsigmoid": "log_sigmoid",
+    "attention": "_scaled_dot_product_flash_attention_for_cpu",
     "convolution": "convolution",
     "copy": "copy_",
     "fill": "fill_",

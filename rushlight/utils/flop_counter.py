@@ -14,8 +14,11 @@ from rushlight.tensor.tensor import Tensor
 
 #: Formulas that users have registered, by function of an op.
 _formulas: dict[Any, Callable[..., int]] = {}
-#: Products have a name of their own in torch wherever they come from.
-_PRODUCTS = {"addmm": "aten.mm", "mm": "aten.mm", "bmm": "aten.bmm", "baddbmm": "aten.bmm"}
+#: What a node computes, where torch does not call it the op's backward.
+_NODES = {
+    "addmm": "aten.mm", "mm": "aten.mm", "bmm": "aten.bmm", "baddbmm": "aten.bmm",
+    "scaled_dot_product_flash_attention_for_cpu": "aten._scaled_dot_product_flash_attention_for_cpu_backward",
+}  # fmt: skip
 #: The unit of a table, by the size of its largest count.
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
 
@@ -176,7 +179,7 @@ def _op_key(function: Any, args: Any) -> str:
 
 def _node_key(node: str) -> str:
     stem = stem_of(node)
-    return _PRODUCTS.get(stem, f"aten.{stem}_backward")
+    return _NODES.get(stem, f"aten.{stem}_backward")
 
 
 def _on_shapes(formula: Callable[..., int]) -> Callable[..., int]:

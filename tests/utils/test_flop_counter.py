@@ -28,7 +28,7 @@ def counted(lib: Any, call: Any) -> dict[str, dict[str, int]]:
 
 
 #: Attention, which torch's counter leaves out on a CPU; of its formulas see below.
-ATTENTION = ("aten.attention", "aten.scaled_dot_product_flash_attention_for_cpu")
+ATTENTION = "aten._scaled_dot_product_flash_attention_for_cpu"
 
 
 @pytest.mark.oracle
