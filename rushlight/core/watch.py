@@ -92,7 +92,7 @@ def observed(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         return result
     finally:
         _thread.seen = None
-        for observer, token in reversed(begun):
+        for observer, token in begun[::-1]:
             observer.end(token, result)
 
 

@@ -29,14 +29,11 @@ _known: dict[Any, int] = {}
 class Call:
     """A call that can be counted later: the function, and its arguments with shapes in the place of arrays."""
 
-    __slots__ = ("args", "function", "key", "kwargs")
+    __slots__ = ("args", "dtype", "function", "kwargs")
 
     def __init__(self, function: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
         self.function, self.args, self.kwargs = function, args, kwargs
-        self.key = (
-            function, dtypes.get_default_dtype(), tuple(map(_key, args)),
-            tuple((name, _key(value)) for name, value in kwargs.items()),
-        )  # fmt: skip
+        self.dtype = dtypes.get_default_dtype()
 
     @property
     def first_size(self) -> int:
@@ -46,11 +43,15 @@ class Call:
 
     def flops(self) -> int:
         """The count; 0 for what cannot be traced without values."""
-        found = _known.get(self.key)
+        key = (
+            self.function, self.dtype, tuple(map(_key, self.args)),
+            tuple((name, _key(value)) for name, value in self.kwargs.items()),
+        )  # fmt: skip
+        found = _known.get(key)
         if found is None:
             if len(_known) >= MOST:
                 _known.clear()
-            found = _known[self.key] = self._count()
+            found = _known[key] = self._count()
         return found
 
     def _count(self) -> int:

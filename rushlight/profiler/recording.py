@@ -37,29 +37,24 @@ class Settings(NamedTuple):
 
 
 class Record:
-    """One call, from its beginning to its end."""
+    """One call, from its beginning to its end. What most records do not have lies in the class."""
 
-    __slots__ = (
-        "bytes", "end", "figures", "flops", "kind", "node", "parent", "scope", "shapes", "stack", "start", "subject",
-        "thread",
-    )  # fmt: skip
-
-    bytes: int  # allocated less freed while no call inside of it was running
-    figures: Any  # of a kernel: compiler.profile.Figures
-    flops: Call | None
-    node: int  # the number of the tape's node that the call made, or is; -1 without one
-    scope: Any  # the modules whose forward was running
-    shapes: Any
-    stack: tuple[tuple[CodeType, int], ...]
+    end = 0
+    #: Allocated less freed while no call inside of it was running.
+    bytes = 0
+    #: The number of the tape's node that the call made, or is.
+    node = -1
+    figures: Any = None  # of a kernel: compiler.profile.Figures
+    flops: Call | None = None
+    shapes: Any = None
+    stack: tuple[tuple[CodeType, int], ...] = ()
 
     def __init__(
-        self, kind: int, subject: Any, thread: int, parent: Record | None, start: int
+        self, kind: int, subject: Any, thread: int, parent: Record | None, scope: Any
     ) -> None:
         self.kind, self.subject, self.thread, self.parent = kind, subject, thread, parent
-        self.start, self.end = start, 0
-        self.bytes, self.node = 0, -1
-        self.figures = self.flops = self.scope = self.shapes = None
-        self.stack = ()
+        self.scope = scope  # the modules whose forward was running
+        self.start = now()
 
 
 class Move(NamedTuple):
@@ -85,6 +80,7 @@ class Recording:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._asks = settings.record_shapes or settings.with_flops or settings.with_stack
         self.records: list[Record] = []
         self.moves: list[Move] = []
         self.threads: dict[int, str] = {}
@@ -128,30 +124,34 @@ class Recording:
         """A call begins."""
         local = self._local
         thread = local.number or self._new_thread()
-        record = Record(kind, subject, thread, local.open, 0)
-        settings = self.settings
         if kind == NODE:
-            record.subject, record.node, record.scope = (
-                subject.name(),
-                subject.number,
-                subject.scope,
-            )
+            record = Record(kind, subject.name(), thread, local.open, subject.scope)
+            record.node = subject.number
+        else:
+            record = Record(kind, subject, thread, local.open, state.scope)
+        local.open = record
+        self.records.append(record)
+        if self._asks:
+            self._note_arguments(record, subject, args, kwargs)
+            record.start = now()
+        return record
+
+    def _note_arguments(self, record: Record, subject: Any, args: Any, kwargs: Any) -> None:
+        """What is asked for besides times."""
+        settings = self.settings
+        if record.kind == NODE:
             if settings.record_shapes:
                 record.shapes = [_shape(g) for g in args]
             if settings.with_flops:
                 record.flops = node_call(subject, args)
-        else:
-            record.scope = state.scope
-            if settings.record_shapes and kind == OP:
+            return
+        if settings.with_stack:
+            record.stack = tuple(_user_stack(sys._getframe(3)))
+        if record.kind == OP:
+            if settings.record_shapes:
                 record.shapes = [_shape(a) for a in (*args, *kwargs.values())]
-            if settings.with_flops and kind == OP:
+            if settings.with_flops:
                 record.flops = call_of(subject, args, kwargs)
-            if settings.with_stack:
-                record.stack = tuple(_user_stack(sys._getframe(2)))
-        local.open = record
-        self.records.append(record)
-        record.start = now()
-        return record
 
     def end(self, token: Record, result: Any) -> None:
         """A call has ended."""
@@ -170,14 +170,14 @@ class Recording:
             return
         local = self._local
         thread = local.number or self._new_thread()
-        program = Record(PROGRAM, executable.title, thread, local.open, figures[0].started)
-        program.scope = state.scope
+        program = Record(PROGRAM, executable.title, thread, local.open, state.scope)
+        program.start = figures[0].started
         if self.settings.with_stack:
             program.stack = tuple(_user_stack(sys._getframe(2)))
         self.records.append(program)
         for found in figures:
-            record = Record(KERNEL, found.name, thread, program, found.started)
-            record.figures = found
+            record = Record(KERNEL, found.name, thread, program, None)
+            record.figures, record.start = found, found.started
             record.end = program.end = found.ended
             self.records.append(record)
 

@@ -129,10 +129,10 @@ def _rate(event: Any) -> str:
 
 
 def _flops_scale(counts: Sequence[int]) -> tuple[float, str]:
-    """The unit in which the largest count has four digits or more before the point, so that small ones show too."""
+    """A unit in which the largest count has two digits before the point, so that small ones show too."""
     largest = max(counts, default=0)
     for scale, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K")):
-        if largest >= 1e3 * scale:
+        if largest >= 10 * scale:
             return scale, prefix
     return 1.0, ""
 
