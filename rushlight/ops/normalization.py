@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from rushlight.autograd.modes import no_grad, state
 from rushlight.core import shapes
 from rushlight.core.dtypes import FLOAT32, FLOAT64, HALF
@@ -22,9 +24,11 @@ from rushlight.ops.resampling import padded
 from rushlight.ops.shape import expand, to_shape
 from rushlight.primitives import elementwise as p
 from rushlight.primitives import normalization as rows
+from rushlight.primitives.interpreter import slot
 from rushlight.primitives.reduction import reduce_sum
 from rushlight.primitives.structural import reshape
 from rushlight.tensor.storage import write
+from rushlight.tensor.tensor import Tensor, wrap
 
 Axes = tuple[int, ...]
 
@@ -264,6 +268,14 @@ def batch_norm(
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {_size(shape)}"
         )
+    if count and type(momentum) is float and _are_plain(running_mean, running_var):
+        result, mean, variance = batch_standardized(
+            input, weight, bias, running_mean, running_var, *_rates(momentum, running_mean._array.dtype),
+            axes, eps, count / (count - 1), True,
+        )  # fmt: skip
+        _overwrite(running_mean, mean)
+        _overwrite(running_var, variance)
+        return result
     result, center, scale = standardized(input, weight, bias, axes, eps, True)
     running = [r for r in (running_mean, running_var) if r is not None]
     if count and running:
@@ -325,6 +337,77 @@ def moved_statistics(
 @moved_statistics.samples
 def moved_statistics_samples(make: Any) -> Iterator[Any]:
     yield Sample(make(3), make(3), make(1, 3, 1), make(1, 3, 1, low=0.5, high=2), 1e-5, 1.5, 0.1)
+
+
+@op(
+    function=False,
+    outputs=("result", "mean", "variance", "center", "scale"),
+    kept=2,
+    node="NativeBatchNormBackward0",
+    undefined_grads=True,
+)
+def batch_standardized(
+    input: Array,
+    weight: Array | None,
+    bias: Array | None,
+    running_mean: Array,
+    running_var: Array,
+    stays: Array,
+    comes: Array,
+    axes: Axes,
+    eps: float,
+    ratio: float,
+    per_channel: bool,
+) -> Any:
+    """`standardized` and `moved_statistics` in one; `stays` and `comes` are 1 - momentum and momentum."""
+    result, center, scale = standardized.op.body(input, weight, bias, axes, eps, per_channel)
+    squared = p.div(1, p.mul(scale, scale))
+    spread = p.mul(p.sub(*promote(squared, float(eps))), promote(scale, ratio)[1])
+    moving = []
+    for old, found in ((running_mean, center), (running_var, spread)):
+        new = to(reshape(found, shape=old.shape), old.dtype)
+        moving.append(p.add(p.mul(old, stays), p.mul(new, comes)))
+    return result, *moving, center, scale
+
+
+@batch_standardized.gradient("input", "weight")
+def batch_standardized_gradient(
+    grads: Any,
+    input: Array,
+    weight: Array | None,
+    center: Array,
+    scale: Array,
+    axes: Axes,
+    per_channel: bool,
+    needs: Any,
+) -> tuple[Any, Any]:
+    grads = (grads[0], grads[3], grads[4])
+    return standardized_gradient(grads, input, weight, center, scale, axes, per_channel, needs)
+
+
+batch_standardized.gradient("bias")(standardized_gradient_bias)
+
+
+def _are_plain(running_mean: Any, running_var: Any) -> bool:
+    """Whether running statistics are tensors that exist now and have one dtype, as those of modules."""
+    if not isinstance(running_mean, Tensor) or not isinstance(running_var, Tensor):
+        return False
+    one, other = running_mean._array.dtype, running_var._array.dtype
+    return slot.recorder is None and one == other and (one is FLOAT32 or one is FLOAT64)
+
+
+_known_rates: dict[Any, tuple[Any, Any]] = {}
+
+
+def _rates(momentum: float, dtype: Any) -> tuple[Any, Any]:
+    """1 - momentum and momentum as tensors: a kernel reads them, so that a schedule makes no new ones."""
+    found = _known_rates.get((momentum, dtype))
+    if found is None:
+        if len(_known_rates) >= 64:
+            _known_rates.clear()
+        found = wrap(np.array(1 - momentum, dtype)), wrap(np.array(momentum, dtype))
+        _known_rates[momentum, dtype] = found
+    return found
 
 
 def _overwrite(running: Any, found: Any) -> None:
