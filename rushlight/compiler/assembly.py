@@ -11,13 +11,14 @@ from rushlight.compiler.layout import choose_layouts, choose_order, turn_inputs
 from rushlight.compiler.looping import Leaf, LoopWriter
 from rushlight.compiler.sinks import FusedSink, PooledSink, may_pool_first, pools_side_by_side
 from rushlight.compiler.views import look
-from rushlight.core.shapes import contiguous_strides
+from rushlight.core.shapes import contiguous_strides, size_of
 from rushlight.loops.arrays import KINDS, Array, Memory, Sink
 from rushlight.loops.kernel import Kernel, Plan
 from rushlight.loops.target import Target
 from rushlight.primitives.lowerings import depthwise, load_all
 from rushlight.primitives.lowerings.copying import copy_into
 from rushlight.primitives.lowerings.elementwise import LOWERED, may_raise
+from rushlight.primitives.lowerings.products.tiling import STREAM, goes_along_rows
 
 
 class HostStep:
@@ -71,7 +72,7 @@ class Assembly:
         self._careful = careful  # state is written at the end only
         graph, self._layouts = turn_inputs(graph, choose_layouts(graph, target))
         self.graph, self.target = graph, target
-        self.grouping = Grouping(graph, lowered, self._pools)
+        self.grouping = Grouping(graph, lowered, self._pools, self._keeps_apart)
         self.steps: list[Kernel | HostStep] = []
         #: By id of a step that may fail: the number of the group that it belongs to.
         self._risky: dict[int, int] = {}
@@ -121,6 +122,14 @@ class Assembly:
             and not depthwise.suits(head.operands[1].shape, head.params["groups"])
             and pools_side_by_side(pooling.params)
         )
+
+    def _keeps_apart(self, head: Equation, state: int) -> bool:
+        """Whether an optimizer's update should not be made tile by tile, as its state lies in no cache."""
+        if head.primitive.name != "contract":
+            return False
+        terms = size_of(head.operands[0].shape[i] for i in head.params["axes_a"])
+        far = state > self.target.second_cache // 16
+        return far and not goes_along_rows(terms, STREAM, self.target)
 
     # -- outputs -----------------------------------------------------------------------------------------------
 

@@ -89,7 +89,11 @@ class Grouping:
     """The groups of a graph, and where every value comes from."""
 
     def __init__(
-        self, graph: Graph, lowered: Any, pools: Callable[[Equation, Equation], bool] | None = None
+        self,
+        graph: Graph,
+        lowered: Any,
+        pools: Callable[[Equation, Equation], bool] | None = None,
+        keeps_apart: Callable[[Equation, int], bool] | None = None,
     ) -> None:
         self.graph = graph
         self._lowered = lowered  # (equation) -> "element", "heavy" or "host"
@@ -108,6 +112,8 @@ class Grouping:
             self._place(equation)
         while self._waiting:
             self._settle(next(reversed(self._waiting)))
+        if keeps_apart is not None:
+            self._set_apart(keeps_apart)
         self._find_outputs()
         self._recompute()
         self.last_reader: dict[Var, int] = {}
@@ -338,6 +344,39 @@ class Grouping:
             g for g in readers if g.kind == "loop" and g.shape == source.shape and g.axes == axes
         ]
         return sorted(beside, key=lambda g: -g.number)
+
+    # -- updates behind what they follow -----------------------------------------------------------------------
+
+    def _set_apart(self, keeps_apart: Callable[[Equation, int], bool]) -> None:
+        """Moves what follows a heavy head, and reads state as large as its result, into a loop behind it where
+        `keeps_apart(head, bytes of that state)`.
+        """
+        inputs = set(self.graph.inputs)
+        ordered: list[Group] = []
+        for group in self.groups:
+            ordered.append(group)
+            head, following = group.head, group.following
+            if head is None or group.kind != "heavy" or not following or group.pooling is not None:
+                continue
+            read = {o for e in following for o in e.operands if isinstance(o, Var)}
+            state = sum(v.size * v.dtype.itemsize for v in read & inputs if v.shape == group.shape)
+            if not state or not keeps_apart(head, state):
+                continue
+            behind = Group("loop", 0, group.shape)
+            ordered.append(behind)
+            group.equations = [head]
+            group.members = {head.outputs[0]}
+            self._forget_reads(group)
+            self._note_reads(group, head)
+            self._join(behind, following)
+        self.groups = ordered
+        for number, group in enumerate(ordered):
+            group.number = number
+
+    def _forget_reads(self, group: Group) -> None:
+        for root in group.reads:
+            self._readers[root].remove(group)
+        group.reads.clear()
 
     # -- what must be stored ---------------------------------------------------------------------------------
 

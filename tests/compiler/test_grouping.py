@@ -95,3 +95,21 @@ def test_an_update_follows_its_gradient_in_the_same_loop() -> None:
         return w * (1 - rate * 0.1) - gradient * rate
 
     assert _groups(optimize(traced(run))) == [["mul", "sub"], ["contract", "mul", "mul", "sub"]]
+
+
+@pytest.mark.parametrize(("terms", "apart"), [(2048, True), (16, False)])
+def test_an_update_whose_state_lies_far_away_is_a_loop_behind_a_long_product(
+    terms: int, apart: bool
+) -> None:
+    """In the product's tiles it would wait for memory; where there are few terms, tiles go along rows."""
+    weight, momentum = rushlight.randn(512, 256), rushlight.randn(512, 256)
+    grad, x = rushlight.randn(terms, 512), rushlight.randn(terms, 256)
+
+    def run() -> object:
+        moved = momentum * 0.9 + grad.T @ x
+        return moved, weight - moved * 0.1
+
+    assembly = Assembly(optimize(traced(run)), Target())
+    found = [[e.primitive.name for e in g.equations] for g in assembly.grouping.groups]
+    update = ["mul", "add", "mul", "sub"]
+    assert found == ([["contract"], update] if apart else [["contract", *update]])

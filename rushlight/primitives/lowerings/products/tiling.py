@@ -125,12 +125,17 @@ def choose_tiling(product: Product, target: Target) -> Tiling:
     along_rows = False
     if right != LOCAL and passes == 1 and not product.turned and _streams(product, target):
         along = min(panels, -(-STREAM // (width * item)))
-        if along * width * terms * item <= target.second_cache // 4:
+        if goes_along_rows(terms, along * width * item, target):
             along_rows, in_panels = True, -(-panels // -(-panels // along))
     return Tiling(
         rows, vectors, lanes, left, right, part, in_blocks, in_panels, along_rows, tile_ns,
         compute + left_ns + right_ns + stored,
     )  # fmt: skip
+
+
+def goes_along_rows(terms: int, piece: int, target: Target) -> bool:
+    """Whether panels that make a piece of a row (in bytes) stay in the second cache together."""
+    return piece * terms <= target.second_cache // 4
 
 
 def _streams(product: Product, target: Target) -> bool:
