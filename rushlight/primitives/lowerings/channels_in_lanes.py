@@ -14,7 +14,7 @@ from typing import Any
 from rushlight.loops.arrays import Array, Sink, WindowSink
 from rushlight.loops.builder import BYTES, Value
 from rushlight.loops.kernel import Kernel, Plan
-from rushlight.loops.nest import decompose
+from rushlight.loops.nest import decompose, transpose
 from rushlight.primitives.lowerings.correlation import (
     FLOP_NS,
     Axis,
@@ -49,6 +49,9 @@ def pack(plan: Plan, w: Array, groups: int, turned: bool) -> Array:
     panels = -(-outer // width)
     kernel = w.shape[2:]
     memory = plan.scratch(w.dtype, (groups, panels, *kernel, inner, width))
+    if groups == 1 and not turned and w.is_contiguous and inner * product_of(kernel) >= lanes > 1:
+        _pack_squares(plan, w, memory, lanes)
+        return memory
     work = product_of(kernel) * width * 0.7
     b = plan.kernel(
         "pack_weights", groups * panels * inner, work, nbytes=2 * w.size * BYTES[w.kind]
@@ -83,6 +86,34 @@ def pack(plan: Plan, w: Array, groups: int, turned: bool) -> Array:
 
     b.over_items(item)
     return memory
+
+
+def _pack_squares(plan: Plan, w: Array, memory: Array, lanes: int) -> None:
+    """As `pack`, of weights that lie in the order of their indices: channels and taps are turned in squares."""
+    outer, inner, *kernel = w.shape
+    taps = product_of(kernel)
+    rows, width = inner * taps, memory.shape[-1]
+    squares, panels = -(-rows // lanes), memory.shape[1] * (width // lanes)
+    b = plan.kernel(
+        "pack_weights", panels * squares, lanes * 3.0, nbytes=2 * w.size * BYTES[w.kind]
+    )
+
+    def item(i: Value) -> None:
+        panel, square = decompose(b, i, [panels, squares])
+        first = b.intrinsic("smin", square * lanes, b.const(rows - lanes))
+        lines = []
+        for lane in range(lanes):
+            o = b.intrinsic("smin", panel * lanes + lane, b.const(outer - 1))
+            lines.append(b.load(b.pointer(w), o * rows + first, w.kind, lanes))
+        mask = b.lane_mask(b.const(outer) - panel * lanes, lanes) if outer % width else None
+        group, part = decompose(b, panel, [memory.shape[1], width // lanes])
+        for k, vector in enumerate(transpose(b, lines)):
+            channel, tap = decompose(b, first + k, [inner, taps])
+            to = (group * taps + tap) * (inner * width) + channel * width + part * lanes
+            value = vector if mask is None else b.select(mask, vector, 0.0)
+            b.store(value, b.pointer(memory), to)
+
+    b.over_items(item)
 
 
 def channel_masks(

@@ -18,6 +18,10 @@ def copy_into(plan: Plan, sink: Sink, source: Array, stem: str = "copy") -> None
         target, source = nest.arrays["to"], nest.arrays["from"]
         shape = tuple(nest.sizes)
         sink = Sink(target)
+    else:
+        flat, run = sink.flat(), source.reshape((source.size,))
+        if flat is not None and run is not None:
+            sink, source, shape = flat, run, run.shape
     strides = sink.strides
     lanes = lanes_for(plan.target, [source.kind, sink.array.kind])
     to_axis = next(

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from rushlight.loops.arrays import Array
-from rushlight.loops.builder import F32, F64, I64, Value
+from rushlight.loops.builder import BYTES, F32, F64, I64, Value
 from rushlight.loops.kernel import Kernel, Plan
 from rushlight.loops.nest import along, picked
 
 Sizes = tuple[int, ...]
 #: Into how many items the images of a batch are cut, at most.
 MOST_ITEMS = 16
+#: Bytes that a kernel may take from the stack: what a thread has there stays in its own cache.
+MOST_STACK = 1 << 14
 #: Channels whose pixels are mixed, or told apart, in registers, at most.
 MOST_MIXED = 8
 
@@ -77,6 +79,29 @@ class Geometry:
         wide = self.window[1]
         down, right = b.binary("udiv", place, b.const(wide)), b.binary("urem", place, b.const(wide))
         return down * self.row + right * self.pixel
+
+
+class Pictures:
+    """Memory for the picture that an item works on: on its thread's stack if it is small."""
+
+    def __init__(self, plan: Plan, dtype: Any, kind: str, batch: int, count: int) -> None:
+        self.kind, self.count = kind, count
+        self.on_stack = count * BYTES[kind] <= MOST_STACK
+        #: How many items should share the batch.
+        self.items = batch if self.on_stack else items_of(batch)
+        self._plan, self._dtype = plan, dtype
+        self._array: Array | None = None
+        self._place: Value | None = None
+
+    def place(self, b: Kernel, item: Value, items: int) -> Value:
+        """The address of an item's picture."""
+        if self.on_stack:
+            if self._place is None:
+                self._place = b.scratch(self.kind, self.count)
+            return self._place
+        if self._array is None:
+            self._array = self._plan.scratch(self._dtype, (items, self.count))
+        return b.address(b.pointer(self._array), item * self.count, self.kind)
 
 
 def share_of(b: Kernel, item: Value, items: int, count: int) -> tuple[Value, Value]:

@@ -22,10 +22,10 @@ from rushlight.primitives.lowerings.correlation import FLOP_NS
 from rushlight.primitives.lowerings.placed import (
     MOST_MIXED,
     Geometry,
+    Pictures,
     Sizes,
     clear,
     computable,
-    items_of,
     share_of,
 )
 
@@ -69,11 +69,12 @@ class _Writer:
         #: Elements of a padded picture.
         self.count = geometry.padded[0] * geometry.row
 
-    def kernel(self, vectors: int) -> tuple[Kernel, Array]:
+    def kernel(self, vectors: int) -> tuple[Kernel, Pictures]:
         """The kernel, whose items share the batch, and its items' pictures; a number costs this many vectors."""
         geometry, batch = self.geometry, self.grad.shape[0]
-        items = items_of(batch)
-        pictures = self.plan.scratch(self.grad.dtype, (items, self.count + 2 * self.lanes))
+        count = self.count + 2 * self.lanes
+        pictures = Pictures(self.plan, self.grad.dtype, self.kind, batch, count)
+        items = pictures.items
         products = self.grad.size * geometry.kernel[0] * geometry.kernel[1] * geometry.channels
         work = self.grad.size * vectors * self.lanes * 2 / items * FLOP_NS[self.kind] + 50
         size = (
@@ -158,7 +159,7 @@ class _Patches(_Writer):
         kind, batch = self.kind, self.grad.shape[0]
 
         def item(i: Value) -> None:
-            picture = b.address(b.pointer(pictures), i * pictures.strides[0], kind)
+            picture = pictures.place(b, i, pictures.items)
 
             def image(n: Value) -> None:
                 clear(b, kind, self.lanes, picture, self.count)
@@ -180,7 +181,7 @@ class _Patches(_Writer):
                 b.when(self._finite(b, picture), lambda: None, lambda: self._exact(b, n, picture))
                 self.store(b, sink, n, picture)
 
-            b.loop(*share_of(b, i, pictures.shape[0], batch), image, label="images")
+            b.loop(*share_of(b, i, pictures.items, batch), image, label="images")
 
         b.over_items(item)
 
@@ -189,30 +190,33 @@ class _Patches(_Writer):
         geometry, weight, kind = self.geometry, self.weight, self.kind
         channels = geometry.channels
         table = self.plan.scratch(weight.dtype, (self.outer, geometry.places, self.wide))
-        taps = geometry.kernel[0] * geometry.kernel[1]
+        run = geometry.kernel[1] * channels
         b = self.plan.kernel(
-            "place_weights", self.outer, geometry.places * (taps * channels * 0.6 + self.vectors),
+            "place_weights", self.outer, geometry.kernel[0] * run * 0.5 + geometry.places * self.vectors,
             nbytes=BYTES[kind] * (table.size + weight.size),
         )  # fmt: skip
+        taps = b.scratch(kind, run)
 
         def item(o: Value) -> None:
             base = b.address(b.pointer(table), o * table.strides[0], kind)
             clear(b, kind, self.lanes, base, table.strides[0])
 
-            def channel(c: Value) -> None:
-                def row(t: Value) -> None:
-                    values = [
-                        weight.load(b, [o, c, t, b.const(k)]) for k in range(geometry.kernel[1])
-                    ]
-                    places = itertools.product(*(range(n) for n in geometry.window))
-                    for number, (down, right) in enumerate(places):
-                        at = (t + down) * self.line + c + number * self.wide
-                        for k, value in enumerate(values):
-                            b.store(value, base, at + (right + k) * channels)
+            def row(t: Value) -> None:
+                def channel(c: Value) -> None:
+                    for k in range(geometry.kernel[1]):
+                        b.store(weight.load(b, [o, c, t, b.const(k)]), taps, c + k * channels)
 
-                b.loop(0, geometry.kernel[0], row, label="taps")
+                b.loop(0, channels, channel, label="channel")
+                places = itertools.product(*(range(n) for n in geometry.window))
+                for number, (down, right) in enumerate(places):
+                    to = (t + down) * self.line + (right * channels + number * self.wide)
 
-            b.loop(0, channels, channel, label="channel")
+                    def vector(i: Value, w: int, mask: Value | None, to: Value = to) -> None:
+                        b.store(b.load(taps, i, kind, w, mask=mask), base, to + i, mask=mask)
+
+                    along(b, b.const(0), b.const(run), self.lanes, vector)
+
+            b.loop(0, geometry.kernel[0], row, label="taps")
 
         b.over_items(item)
         return table
@@ -296,7 +300,7 @@ class _Pixels(_Writer):
         fit = min(geometry.kernel[0], fit)
 
         def item(i: Value) -> None:
-            picture = b.address(b.pointer(pictures), i * pictures.strides[0], kind)
+            picture = pictures.place(b, i, pictures.items)
 
             def taps(n: Value, y: Value, first: int, last: int) -> None:
                 def window(x: Value) -> None:
@@ -326,7 +330,7 @@ class _Pixels(_Writer):
                 b.loop(0, self.down, line, label="lines")
                 self.store(b, sink, n, picture)
 
-            b.loop(*share_of(b, i, pictures.shape[0], batch), image, label="images")
+            b.loop(*share_of(b, i, pictures.items, batch), image, label="images")
 
         b.over_items(item)
 

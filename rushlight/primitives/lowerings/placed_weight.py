@@ -12,10 +12,13 @@ from typing import Any
 from rushlight.loops.arrays import Array, Sink
 from rushlight.loops.builder import BYTES, Value
 from rushlight.loops.kernel import Kernel, Plan
+from rushlight.loops.nest import along
 from rushlight.primitives import placed
 from rushlight.primitives.lowerings.correlation import FLOP_NS
 from rushlight.primitives.lowerings.placed import (
+    MOST_STACK,
     Geometry,
+    Pictures,
     Sizes,
     clear,
     computable,
@@ -76,9 +79,8 @@ class PlacedWeight:
         while parts > 4 and parts * sums > plan.target.second_cache:
             parts //= 2
         rows = self.band * geometry.window[0] + geometry.kernel[0] - 1
-        pictures = plan.scratch(
-            x.dtype, (parts, rows * geometry.row + plan.target.lanes(self.kind))
-        )
+        count = rows * geometry.row + plan.target.lanes(self.kind)
+        pictures = Pictures(plan, x.dtype, self.kind, batch, count)
         partial = plan.scratch(x.dtype, (parts, self.outer, self.wide))
         products = grad.size * geometry.kernel[0] * geometry.kernel[1] * geometry.channels
         work = grad.size * self.wide * 2 / parts * FLOP_NS[self.kind] + 50
@@ -87,7 +89,7 @@ class PlacedWeight:
         )  # fmt: skip
 
         def item(part: Value) -> None:
-            picture = b.address(b.pointer(pictures), part * pictures.strides[0], self.kind)
+            picture = pictures.place(b, part, parts)
             total = b.address(b.pointer(partial), part * partial.strides[0], self.kind)
             clear(b, self.kind, self.lanes, total, self.outer * self.wide)
             if geometry.bordered:
@@ -199,14 +201,35 @@ class PlacedWeight:
 
             b.loop(0, self.wide, vector, step=lanes, label="sums")
 
-            def channel(c: Value) -> None:
-                def taps(t: Value) -> None:
-                    for k in range(geometry.kernel[1]):
-                        at = o * self.wide + t * row + c + k * channels
-                        sink.store(b, [o, c, t, k], b.load(b.pointer(partial), at, kind))
-
-                b.loop(0, geometry.kernel[0], taps, label="taps")
-
-            b.loop(0, channels, channel, label="channel")
+            self._hand_on(b, sink, o, b.address(b.pointer(partial), o * self.wide, kind))
 
         b.over_items(item)
+
+    def _hand_on(self, b: Kernel, sink: Sink, o: Value, sums: Value) -> None:
+        """Gives a result channel's sums to the sink: in whole vectors if it takes them in the order of the weight."""
+        kind, geometry = self.kind, self.geometry
+        count = geometry.channels * geometry.kernel[0] * geometry.kernel[1]
+        flat = sink.flat() if count * BYTES[kind] <= MOST_STACK else None
+        turned = b.scratch(kind, count) if flat is not None else sums
+
+        def channel(c: Value) -> None:
+            def taps(t: Value) -> None:
+                for k in range(geometry.kernel[1]):
+                    at = t * (self.vectors * self.lanes) + c + k * geometry.channels
+                    value = b.load(sums, at, kind)
+                    if flat is None:
+                        sink.store(b, [o, c, t, k], value)
+                        continue
+                    row = (c * geometry.kernel[0] + t) * geometry.kernel[1]
+                    b.store(value, turned, row + k)
+
+            b.loop(0, geometry.kernel[0], taps, label="taps")
+
+        b.loop(0, geometry.channels, channel, label="channel")
+        if flat is None:
+            return
+
+        def vector(i: Value, w: int, mask: Value | None) -> None:
+            flat.store(b, [o * count + i], b.load(turned, i, kind, w, mask=mask), 0, mask)
+
+        along(b, b.const(0), b.const(count), self.plan.target.lanes(kind), vector)
