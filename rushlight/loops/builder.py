@@ -190,6 +190,20 @@ class Builder(Arithmetic):
         mask.number = count.number
         return mask
 
+    def compress(self, value: Value, mask: Value) -> Value:
+        """The lanes that the mask chooses, side by side in the first ones; the others hold anything."""
+        rest = Value(self, "poison", value.kind, value.lanes)
+        return self.intrinsic("experimental.vector.compress", value, mask, rest)
+
+    def count(self, mask: Value) -> Value:
+        """How many lanes a mask chooses."""
+        kind = f"i{mask.lanes}"
+        bits = self.emit(f"bitcast {mask.type} {mask.text} to {kind}", kind)
+        name = f"llvm.ctpop.{kind}"
+        self.declared[name] = f"{kind} @{name}({kind})"
+        number = self.emit(f"call {kind} @{name}({kind} {bits.text})", kind)
+        return self.emit(f"zext {kind} {number.text} to i64", I64)
+
     def prefetch(self, base: Value, offset: Any, kind: str, cache: int = 1) -> None:
         """Asks for the cache line of an element, into the first or the second cache."""
         self.declared["llvm.prefetch.p0"] = "void @llvm.prefetch.p0(ptr, i32, i32, i32)"

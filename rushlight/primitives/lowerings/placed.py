@@ -10,10 +10,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from rushlight.loops.arrays import Array
+from rushlight.loops.arrays import Array, Sink
 from rushlight.loops.builder import BYTES, F32, F64, I64, Value
 from rushlight.loops.kernel import Kernel, Plan
 from rushlight.loops.nest import along, picked
+from rushlight.primitives.lowerings.correlation import FLOP_NS
 
 Sizes = tuple[int, ...]
 #: Into how many items the images of a batch are cut, at most.
@@ -190,3 +191,83 @@ def copy_rows(
         b.when(inside, lambda: copied(y, at), zeros)
 
     b.loop(0, rows, row, label="rows")
+
+
+class InputWriter:
+    """A gradient of the input while its kernel is written: what both of its forms share."""
+
+    def __init__(
+        self, plan: Plan, grad: Array, places: Array, weight: Array, geometry: Geometry
+    ) -> None:
+        self.plan, self.grad, self.places, self.weight = plan, grad, places, weight
+        self.geometry = geometry
+        self.kind = grad.kind
+        self.lanes = plan.target.lanes(self.kind)
+        self.outer = grad.shape[1]
+        self.down, self.across = grad.shape[2:]
+        #: Elements of a padded picture.
+        self.count = geometry.padded[0] * geometry.row
+
+    def kernel(self, vectors: int) -> tuple[Kernel, Pictures]:
+        """The kernel, whose items share the batch, and its items' pictures; a number costs this many vectors."""
+        geometry, batch = self.geometry, self.grad.shape[0]
+        count = self.count + 2 * self.lanes
+        pictures = Pictures(self.plan, self.grad.dtype, self.kind, batch, count)
+        items = pictures.items
+        products = self.grad.size * geometry.kernel[0] * geometry.kernel[1] * geometry.channels
+        work = self.grad.size * vectors * self.lanes * 2 / items * FLOP_NS[self.kind] + 50
+        size = (
+            self.grad.size + batch * geometry.channels * geometry.picture[0] * geometry.picture[1]
+        )
+        b = self.plan.kernel(
+            "convolve_input_placed", items, work, flops=2 * products, nbytes=BYTES[self.kind] * size
+        )
+        return b, pictures
+
+    def number(self, b: Kernel, index: list[Value]) -> tuple[Value, Value]:
+        """The gradient of a window in all lanes, and its place."""
+        value = self.grad.load(b, index)
+        return b.splat(value, self.lanes), b.convert(self.places.load(b, index), I64, signed=False)
+
+    def store(self, b: Kernel, sink: Sink, n: Value, picture: Value) -> None:
+        """Hands the pixels inside of the border on."""
+        geometry, lanes = self.geometry, self.lanes
+        height, width = geometry.picture
+        apart = sink.strides[3] == 1 and geometry.pixel <= MOST_MIXED
+
+        def row(y: Value) -> None:
+            at_row = (y + geometry.before[0]) * geometry.row + geometry.before[1] * geometry.pixel
+            if apart:
+                along(
+                    b, b.const(0), b.const(width), lanes,
+                    lambda x, w, mask: self._store_apart(b, sink, [n, y, x], picture, at_row, w, mask),
+                )  # fmt: skip
+                return
+
+            def pixel(x: Value) -> None:
+                at = at_row + x * geometry.pixel
+                for c in range(0, geometry.channels, lanes):
+                    left = geometry.channels - c
+                    mask = b.lane_mask(b.const(left), lanes) if left < lanes else None
+                    value = b.load(picture, at + c, self.kind, lanes)
+                    sink.store(b, [n, b.const(c), y, x], value, 1, mask)
+
+            b.loop(0, width, pixel, label="x")
+
+        b.loop(0, height, row, label="y")
+
+    def _store_apart(
+        self, b: Kernel, sink: Sink, index: list[Value], picture: Value, at_row: Value, w: int, mask: Value | None
+    ) -> None:  # fmt: skip
+        """Some pixels of a row, channel by channel."""
+        n, y, x = index
+        pixel = self.geometry.pixel
+        count = w if mask is None else self.geometry.picture[1] % w
+        base = at_row + x * pixel
+        vectors = [
+            b.load(picture, base + v * w, self.kind, w) for v in range(-(-count * pixel // w))
+        ]
+        for c in range(self.geometry.channels):
+            places = [i * pixel + c if i < count else c for i in range(w)]
+            value = picked(b, vectors, places, w)
+            sink.store(b, [n, b.const(c), y, x], value, 3, mask)

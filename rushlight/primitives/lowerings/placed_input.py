@@ -1,11 +1,8 @@
 """The gradient of a convolution's input through a max pooling, one number of each window at a time.
 
-Two ways to add what a number brings to the pixels that its place reaches:
-
-patches     few channels: all pixels that a window can reach, with their channels, are a few registers. The weights lie
-            in a table, moved to each place of the window, with zeros around them: registers are summed over the result
-            channels, and added to the picture once for each window.
-pixels      many channels: each pixel is whole vectors, which are read, added to and written back.
+Few channels: all pixels that a window can reach, with their channels, are a few registers, a patch. The weights lie in
+a table, moved to each place of the window, with zeros around them: registers are summed over the result channels, and
+added to the picture once for each window. Many channels: see `placed_pixels.py`.
 """
 
 from __future__ import annotations
@@ -14,20 +11,19 @@ import itertools
 from typing import Any
 
 from rushlight.loops.arrays import Array, Sink
-from rushlight.loops.builder import BYTES, I64, Value
+from rushlight.loops.builder import BYTES, Value
 from rushlight.loops.kernel import Kernel, Plan
-from rushlight.loops.nest import along, decompose, picked
+from rushlight.loops.nest import along
 from rushlight.primitives import placed
-from rushlight.primitives.lowerings.correlation import FLOP_NS
 from rushlight.primitives.lowerings.placed import (
-    MOST_MIXED,
     Geometry,
-    Pictures,
+    InputWriter,
     Sizes,
     clear,
     computable,
     share_of,
 )
+from rushlight.primitives.lowerings.placed_pixels import Pixels
 
 
 @placed.convolve_input_placed.define_lowering
@@ -50,91 +46,11 @@ def _(
         return None
     pixel = -(-channels // lanes) * lanes
     geometry = Geometry(size, before, after, kernel, window, channels, pixel)
-    _Pixels(plan, grad, places, weight, geometry).emit(sinks[0])
+    Pixels(plan, grad, places, weight, geometry).emit(sinks[0])
     return None
 
 
-class _Writer:
-    """One such kernel while it is written."""
-
-    def __init__(
-        self, plan: Plan, grad: Array, places: Array, weight: Array, geometry: Geometry
-    ) -> None:
-        self.plan, self.grad, self.places, self.weight = plan, grad, places, weight
-        self.geometry = geometry
-        self.kind = grad.kind
-        self.lanes = plan.target.lanes(self.kind)
-        self.outer = grad.shape[1]
-        self.down, self.across = grad.shape[2:]
-        #: Elements of a padded picture.
-        self.count = geometry.padded[0] * geometry.row
-
-    def kernel(self, vectors: int) -> tuple[Kernel, Pictures]:
-        """The kernel, whose items share the batch, and its items' pictures; a number costs this many vectors."""
-        geometry, batch = self.geometry, self.grad.shape[0]
-        count = self.count + 2 * self.lanes
-        pictures = Pictures(self.plan, self.grad.dtype, self.kind, batch, count)
-        items = pictures.items
-        products = self.grad.size * geometry.kernel[0] * geometry.kernel[1] * geometry.channels
-        work = self.grad.size * vectors * self.lanes * 2 / items * FLOP_NS[self.kind] + 50
-        size = (
-            self.grad.size + batch * geometry.channels * geometry.picture[0] * geometry.picture[1]
-        )
-        b = self.plan.kernel(
-            "convolve_input_placed", items, work, flops=2 * products, nbytes=BYTES[self.kind] * size
-        )
-        return b, pictures
-
-    def number(self, b: Kernel, index: list[Value]) -> tuple[Value, Value]:
-        """The gradient of a window in all lanes, and its place."""
-        value = self.grad.load(b, index)
-        return b.splat(value, self.lanes), b.convert(self.places.load(b, index), I64, signed=False)
-
-    def store(self, b: Kernel, sink: Sink, n: Value, picture: Value) -> None:
-        """Hands the pixels inside of the border on."""
-        geometry, lanes = self.geometry, self.lanes
-        height, width = geometry.picture
-        apart = sink.strides[3] == 1 and geometry.pixel <= MOST_MIXED
-
-        def row(y: Value) -> None:
-            at_row = (y + geometry.before[0]) * geometry.row + geometry.before[1] * geometry.pixel
-            if apart:
-                along(
-                    b, b.const(0), b.const(width), lanes,
-                    lambda x, w, mask: self._store_apart(b, sink, [n, y, x], picture, at_row, w, mask),
-                )  # fmt: skip
-                return
-
-            def pixel(x: Value) -> None:
-                at = at_row + x * geometry.pixel
-                for c in range(0, geometry.channels, lanes):
-                    left = geometry.channels - c
-                    mask = b.lane_mask(b.const(left), lanes) if left < lanes else None
-                    value = b.load(picture, at + c, self.kind, lanes)
-                    sink.store(b, [n, b.const(c), y, x], value, 1, mask)
-
-            b.loop(0, width, pixel, label="x")
-
-        b.loop(0, height, row, label="y")
-
-    def _store_apart(
-        self, b: Kernel, sink: Sink, index: list[Value], picture: Value, at_row: Value, w: int, mask: Value | None
-    ) -> None:  # fmt: skip
-        """Some pixels of a row, channel by channel."""
-        n, y, x = index
-        pixel = self.geometry.pixel
-        count = w if mask is None else self.geometry.picture[1] % w
-        base = at_row + x * pixel
-        vectors = [
-            b.load(picture, base + v * w, self.kind, w) for v in range(-(-count * pixel // w))
-        ]
-        for c in range(self.geometry.channels):
-            places = [i * pixel + c if i < count else c for i in range(w)]
-            value = picked(b, vectors, places, w)
-            sink.store(b, [n, b.const(c), y, x], value, 3, mask)
-
-
-class _Patches(_Writer):
+class _Patches(InputWriter):
     """Sums over result channels in registers: `vectors` of them hold what a window reaches."""
 
     def __init__(
@@ -284,79 +200,3 @@ class _Patches(_Writer):
             b.store(b.load(picture, at, kind) + product, picture, at)
 
         step(0, [])
-
-
-class _Pixels(_Writer):
-    """Adds to pixels of whole vectors, some rows of taps at a time: their weights stay in the first cache."""
-
-    def emit(self, sink: Sink) -> None:
-        """Adds the kernels."""
-        geometry, kind, lanes = self.geometry, self.kind, self.lanes
-        weights = self._pack()
-        run = geometry.kernel[1] * geometry.pixel
-        b, pictures = self.kernel(2 * geometry.kernel[0] * run // lanes)
-        batch = self.grad.shape[0]
-        fit = plan_rows(self.plan.target.first_cache // 2, self.outer * run * BYTES[kind])
-        fit = min(geometry.kernel[0], fit)
-
-        def item(i: Value) -> None:
-            picture = pictures.place(b, i, pictures.items)
-
-            def taps(n: Value, y: Value, first: int, last: int) -> None:
-                def window(x: Value) -> None:
-                    base = b.address(picture, geometry.at(b, y, x), kind)
-
-                    def channel(o: Value) -> None:
-                        value, place = self.number(b, [n, o, y, x])
-                        to = b.address(base, geometry.step(b, place), kind)
-                        source = b.address(b.pointer(weights), o * weights.strides[0], kind)
-                        for t in range(first, last):
-                            for v in range(0, run, lanes):
-                                at = t * geometry.row + v
-                                column = b.load(source, t * run + v, kind, lanes)
-                                b.store(b.fma(column, value, b.load(to, at, kind, lanes)), to, at)
-
-                    b.loop(0, self.outer, channel, label="channels")
-
-                b.loop(0, self.across, window, label="columns")
-
-            def image(n: Value) -> None:
-                clear(b, kind, lanes, picture, self.count)
-
-                def line(y: Value) -> None:
-                    for first in range(0, geometry.kernel[0], fit):
-                        taps(n, y, first, min(first + fit, geometry.kernel[0]))
-
-                b.loop(0, self.down, line, label="lines")
-                self.store(b, sink, n, picture)
-
-            b.loop(*share_of(b, i, pictures.items, batch), image, label="images")
-
-        b.over_items(item)
-
-    def _pack(self) -> Array:
-        """The weights as (result channel, taps, channel), zeros behind the last channel."""
-        geometry, weight, kind, lanes = self.geometry, self.weight, self.kind, self.lanes
-        taps = geometry.kernel[0] * geometry.kernel[1]
-        packed = self.plan.scratch(weight.dtype, (self.outer, taps, geometry.pixel))
-        b = self.plan.kernel(
-            "pack_weights", self.outer * taps, geometry.pixel * 0.8, nbytes=2 * weight.size * BYTES[kind]
-        )  # fmt: skip
-
-        def item(i: Value) -> None:
-            o, t, k = decompose(b, i, [self.outer, *geometry.kernel])
-            for c in range(0, geometry.pixel, lanes):
-                left = geometry.channels - c
-                mask = b.lane_mask(b.const(left), lanes) if left < lanes else None
-                value = weight.load(b, [o, b.const(c), t, k], 1, lanes, mask)
-                if mask is not None:
-                    value = b.select(mask, value, 0.0)
-                b.store(value, b.pointer(packed), i * geometry.pixel + c)
-
-        b.over_items(item)
-        return packed
-
-
-def plan_rows(cache: int, row: int) -> int:
-    """How many rows of taps fit a cache, at least one."""
-    return max(1, cache // row)

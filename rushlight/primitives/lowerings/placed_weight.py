@@ -184,7 +184,6 @@ class PlacedWeight:
         """Adds the parts in order, channel by channel, and hands the sums on in the order of the weight."""
         kind, lanes, geometry = self.kind, self.lanes, self.geometry
         channels = geometry.channels
-        row = self.vectors * lanes
         parts = partial.shape[0]
         work = geometry.kernel[0] * geometry.kernel[1] * channels * (1.5 + 0.1 * parts)
         b = self.plan.kernel("add_weights", self.outer, work, nbytes=partial.size * BYTES[kind])
