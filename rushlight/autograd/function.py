@@ -12,7 +12,9 @@ from rushlight.autograd.slots import slots
 from rushlight.core import shapes
 from rushlight.core.dtypes import INEXACT
 from rushlight.core.sites import user_site
+from rushlight.core.watch import FUNCTION, observed_as, watch
 from rushlight.primitives import structural
+from rushlight.primitives.interpreter import slot
 from rushlight.tensor.storage import version_of
 from rushlight.tensor.tensor import Tensor, alias, wrap
 
@@ -212,6 +214,12 @@ class Function:
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Runs forward and records the call."""
+        if watch.on and slot.recorder is None:
+            return observed_as(FUNCTION, cls.__name__, (), cls._apply, *args, **kwargs)
+        return cls._apply(*args, **kwargs)
+
+    @classmethod
+    def _apply(cls, *args: Any, **kwargs: Any) -> Any:
         separate = cls.setup_context is not Function.setup_context
         ctx = FunctionCtx()
         ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)

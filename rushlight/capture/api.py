@@ -22,6 +22,7 @@ from rushlight.capture.state import ALWAYS_NUMBERS, CONSTANTS, Scan, hyper_param
 from rushlight.core import dtypes
 from rushlight.core.flags import verbosity
 from rushlight.core.sites import describe
+from rushlight.core.watch import REGION, observed_as
 from rushlight.nn.module import Module
 from rushlight.primitives.interpreter import slot
 from rushlight.tensor.tensor import Tensor
@@ -166,9 +167,10 @@ class Compiled:
         reason = self._reason(scan, key)
         started = time.perf_counter()
         try:
-            program = Program(
-                self.function, args, kwargs, scan, self._dynamic, lambda: self._scan(args, kwargs)
-            )
+            program = observed_as(
+                REGION, f"compile::{self.name}", (), Program, self.function, args, kwargs, scan, self._dynamic,
+                lambda: self._scan(args, kwargs),
+            )  # fmt: skip
         except MovingNumbers as found:
             scan.undo()
             self._dynamic |= found.names

@@ -16,15 +16,15 @@ from typing import Any, Protocol, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: What is observed: the call of an op, a node of backward, anything else that has a name.
-OP, NODE, REGION = range(3)
+#: What is observed: the call of an op, a node of backward, the call of a user's Function, anything else with a name.
+OP, NODE, FUNCTION, REGION = range(4)
 
 
 class Observer(Protocol):
     """What an observer offers. Calls nest; each thread has its own."""
 
     def begin(self, kind: int, subject: Any, args: Any, kwargs: Any) -> Any:
-        """A call begins: of an op (`subject` is its function), a node (given `args`), or a region (its name)."""
+        """A call begins: of an op (`subject` is its function), a node (given `args`), else of what has a name."""
         ...
 
     def end(self, token: Any, result: Any) -> None:

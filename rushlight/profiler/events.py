@@ -9,6 +9,7 @@ from typing import Any
 from rushlight.autograd.node import scope_path
 from rushlight.ops.naming import node_name, op_name
 from rushlight.profiler.recording import (
+    FUNCTION,
     KERNEL,
     MODULE,
     NODE,
@@ -28,7 +29,7 @@ _ELEMENTWISE = frozenset({"aten::add", "aten::mul"})
 
 #: In traces, what an event is; torch's categories.
 CATEGORIES = {
-    OP: "cpu_op", NODE: "cpu_op", MODULE: "python_function", PROGRAM: "compiled", KERNEL: "kernel",
+    OP: "cpu_op", NODE: "cpu_op", FUNCTION: "cpu_op", MODULE: "python_function", PROGRAM: "compiled", KERNEL: "kernel",
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from rushlight.autograd.modes import state
 from rushlight.core.sites import is_own
-from rushlight.core.watch import NODE, OP, REGION, watch
+from rushlight.core.watch import FUNCTION, NODE, OP, REGION, watch
 from rushlight.nn.hooks import register_module_forward_hook, register_module_forward_pre_hook
 from rushlight.ops.flops import Call, call_of, node_call
 from rushlight.tensor.tensor import Tensor
@@ -23,7 +23,7 @@ from rushlight.tensor.tensor import Tensor
 now = time.perf_counter_ns
 
 #: Kinds of records besides those of core.watch: a module's forward, a compiled program, one of its kernels.
-MODULE, PROGRAM, KERNEL = range(3, 6)
+MODULE, PROGRAM, KERNEL = range(4, 7)
 
 
 class Settings(NamedTuple):
@@ -157,7 +157,7 @@ class Recording:
         """A call has ended."""
         token.end = now()
         self._local.open = token.parent
-        if token.kind == OP:
+        if token.kind in (OP, FUNCTION):
             first = result[0] if type(result) is tuple and result else result
             if isinstance(first, Tensor) and first._grad_fn is not None:
                 token.node = first._grad_fn.number
@@ -259,5 +259,5 @@ def _user_stack(frame: FrameType | None) -> Iterator[tuple[CodeType, int]]:
 
 
 __all__ = [
-    "KERNEL", "MODULE", "NODE", "OP", "PROGRAM", "REGION", "Move", "Record", "Recording", "Settings", "now",
+    "FUNCTION", "KERNEL", "MODULE", "NODE", "OP", "PROGRAM", "REGION", "Move", "Record", "Recording", "Settings", "now",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rushlight.core.files import write_whole
-from rushlight.profiler.recording import NODE, OP, Recording
+from rushlight.profiler.recording import FUNCTION, NODE, OP, Recording
 
 if TYPE_CHECKING:
     from rushlight.profiler.events import EventList, FunctionEvent
@@ -100,7 +100,7 @@ def _complete(event: FunctionEvent) -> dict[str, Any]:
 
 def _arrows(events: EventList) -> Iterator[dict[str, Any]]:
     """From the op that made a node to that node."""
-    made = {e.sequence_nr: e for e in events if e.kind == OP and e.sequence_nr >= 0}
+    made = {e.sequence_nr: e for e in events if e.kind in (OP, FUNCTION) and e.sequence_nr >= 0}
     number = 0
     for event in events:
         source = made.get(event.sequence_nr) if event.kind == NODE else None

@@ -275,7 +275,26 @@ def test_tracing_is_not_mistaken_for_running() -> None:
         rushlight.compile(lambda x: x.exp() + 1)(rushlight.ones(3))
     names = [e.name for e in found.events()]
     assert "aten::exp" not in names
+    assert any(n.startswith("compile::") for n in names)
     assert any(n.startswith("kernel::") for n in names)
+
+
+def test_functions_of_users_have_their_names() -> None:
+    class Twice(rushlight.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x.mul(2)
+
+        @staticmethod
+        def backward(ctx: Any, grad: Any) -> Any:
+            return grad.mul(2)
+
+    with profile() as found:
+        Twice.apply(rushlight.ones(2, requires_grad=True)).sum().backward()
+    events = {e.name: e for e in found.events()}
+    parents = [e.cpu_parent.name for e in found.events() if e.name == "aten::mul"]
+    assert parents == ["Twice", "TwiceBackward"]
+    assert events["Twice"].sequence_nr == events["TwiceBackward"].sequence_nr >= 0
 
 
 def test_all_threads_are_seen() -> None:
