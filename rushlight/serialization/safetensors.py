@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,9 @@ class safe_open:
 
     def _check(self, name: str) -> None:
         if name not in self._file.entries:
-            raise KeyError(f"{self._file.path} does not contain tensor {name}")
+            like = get_close_matches(name, self._file.entries, n=1)
+            hint = f": did you mean {like[0]}?" if like else ""
+            raise KeyError(f"{self._file.path} does not contain tensor {name}{hint}")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._file)
@@ -176,6 +179,7 @@ def save_model(
     `load_model` brings it back. `force_contiguous` is accepted, and everything is saved contiguous.
     Raises as `save_file` does.
     """
+    _check_module(model, "save_model")
     _check_metadata(metadata)
     arrays, dropped = untied(model.state_dict())
     write_tensors(filename, arrays, {**dropped, **(metadata or {})})
@@ -200,6 +204,7 @@ def load_model(
     ...     load_model(nn.Linear(2, 3), path)
     <All keys matched successfully>
     """
+    _check_module(model, "load_model")
     if Path(filename).is_dir():
         return load_state(model, load_folder(Path(filename))[0], strict)
     return load_state(model, load_file(filename, device), strict)
@@ -271,7 +276,8 @@ def _bounds(array: Any) -> tuple[int, int]:
 def _arrays(tensors: Any) -> dict[str, Any]:
     """The arrays of tensors; TypeError for anything else."""
     if not isinstance(tensors, Mapping):
-        raise TypeError(f"expected a dict of names and tensors, not {type(tensors).__name__}")
+        hint = ": save_model takes a module" if hasattr(tensors, "state_dict") else ""
+        raise TypeError(f"expected a dict of names and tensors, not {type(tensors).__name__}{hint}")
     for name, tensor in tensors.items():
         if not isinstance(name, str):
             raise TypeError(f"the name of a tensor must be a str, not {name!r}")
@@ -282,6 +288,13 @@ def _arrays(tensors: Any) -> dict[str, Any]:
         if hasattr(tensor, "materialize"):
             raise ValueError(f"{name} has no shape yet: run the lazy module once, then save it")
     return {name: values(tensor, "save_file") for name, tensor in tensors.items()}
+
+
+def _check_module(model: Any, caller: str) -> None:
+    if not hasattr(model, "load_state_dict"):
+        raise TypeError(
+            f"{caller}(model, filename) takes a module first, not {type(model).__name__}"
+        )
 
 
 def _check_metadata(metadata: Any) -> None:

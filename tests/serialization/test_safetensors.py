@@ -197,7 +197,7 @@ def test_slices(path):
         assert file.keys() == ["b", "x"] and sorted(file) == ["b", "x"]
         assert file.offset_keys() == ["x", "b"]
         for method in (file.get_tensor, file.get_slice):
-            with pytest.raises(KeyError, match="does not contain tensor nope"):
+            with pytest.raises(KeyError, match="does not contain tensor nope'"):
                 method("nope")
     with pytest.raises(ValueError, match="closed"):
         file.get_tensor("x")
@@ -237,6 +237,19 @@ def test_what_cannot_be_saved(path):
         with pytest.raises(TypeError, match="metadata"):
             save_file({"a": w}, path, metadata=metadata)
     assert not path.exists()
+
+
+def test_modules_in_the_place_of_tensors(path):
+    model = nn.Linear(2, 3)
+    with pytest.raises(TypeError, match="not Linear: save_model takes a module"):
+        save_file(model, path)
+    with pytest.raises(TypeError, match=r"save_model\(model, filename\) takes a module first"):
+        save_model(model.state_dict(), path)
+    save_model(model, path)
+    with pytest.raises(TypeError, match=r"load_model\(model, filename\) takes a module first"):
+        load_model(path, model)
+    with safe_open(path) as file, pytest.raises(KeyError, match="did you mean weight"):
+        file.get_tensor("wieght")
 
 
 def test_parts_of_one_memory_that_do_not_overlap(path):
