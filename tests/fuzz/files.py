@@ -45,7 +45,7 @@ LIMIT_SECONDS = 5
 def checkpoint() -> dict[str, Any]:
     """A small checkpoint with a bit of everything."""
     rushlight.manual_seed(0)
-    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    net = nn.BatchNorm1d(3)
     optimizer = optim.Adam(net.parameters(), lr=0.1)
     net(rushlight.ones(2, 3)).sum().backward()
     optimizer.step()
