@@ -144,7 +144,11 @@ def _explain_loss(source: Source, encoding: str, problem: DamagedFileError) -> N
     places = local_records(data, lambda name: name == _PICKLE or name.startswith("data/"))
     if _PICKLE not in places:
         return
-    for key, (asked, where) in survey(Cursor(data, places[_PICKLE]), encoding).items():
+    try:
+        named = survey(Cursor(data, places[_PICKLE]), encoding)
+    except UnpicklingError:  # the stream itself is cut off
+        return
+    for key, (asked, where) in named.items():
         start = places.get(f"data/{key}")
         if start is None or start + asked.nbytes > len(data):
             raise DamagedFileError(
