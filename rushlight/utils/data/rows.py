@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
 import functools
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +13,8 @@ from rushlight.backends.heap import keep_freed_memory
 from rushlight.compiler.available import available_processors
 from rushlight.utils.data.worker_info import get_worker_info
 
-#: Copies of more bytes than this are shared with a second thread, which costs a tenth of a millisecond to start.
-FOR_TWO = 4 << 20
+#: Copies of more bytes than this are shared with a second thread, in parts of at least so many bytes.
+FOR_TWO, PART = 4 << 20, 512 << 10
 
 Array = np.ndarray[Any, Any]
 
@@ -32,15 +32,38 @@ def stacked(arrays: Sequence[Array]) -> Array | None:
     rows = np.empty((len(arrays), *shape), dtype)
     if not shape:
         rows[...] = arrays
-    elif not large or len(arrays) == 1 or not _two_threads():
-        _fill(rows, arrays)
+    elif large and _two_threads():
+        _fill_by_two(rows, arrays)
     else:
-        half = len(arrays) // 2
-        other = threading.Thread(target=_fill, args=(rows[half:], arrays[half:]))
-        other.start()
-        _fill(rows[:half], arrays[:half])
-        other.join()
+        _fill(rows, arrays)
     return rows
+
+
+def _fill(rows: Array, arrays: Sequence[Array]) -> None:
+    np.concatenate(arrays, out=rows.reshape(-1, *rows.shape[2:]))
+
+
+def _fill_by_two(rows: Array, arrays: Sequence[Array]) -> None:
+    """Two threads claim parts until there are none: one that starts late or is put aside does fewer."""
+    step = -(-PART // max(rows[:1].nbytes, 1))
+    parts = iter(range(0, len(arrays), step))
+
+    def fill_parts() -> None:
+        while (start := next(parts, None)) is not None:
+            _fill(rows[start : start + step], arrays[start : start + step])
+
+    def fill_and_tell() -> None:
+        try:
+            fill_parts()
+        finally:
+            done.release()
+
+    done = _thread.allocate_lock()
+    done.acquire()
+    # threading.Thread.start() waits until the thread runs, which takes as long as some of the parts
+    _thread.start_new_thread(fill_and_tell, ())
+    fill_parts()
+    done.acquire()
 
 
 def _two_threads() -> bool:
@@ -49,10 +72,6 @@ def _two_threads() -> bool:
 
 
 _processors = functools.cache(available_processors)
-
-
-def _fill(rows: Array, arrays: Sequence[Array]) -> None:
-    np.concatenate(arrays, out=rows.reshape(-1, *rows.shape[2:]))
 
 
 def taken(array: Array, indices: Sequence[int]) -> Array:
