@@ -90,7 +90,8 @@ class RandomSampler(Sampler[int]):
         elif count:
             for _ in range(wanted // count):
                 yield from public.randperm(count, generator=generator).tolist()
-            yield from public.randperm(count, generator=generator).tolist()[: wanted % count]
+            if wanted % count or self.generator is not None:  # PyTorch draws here in any case
+                yield from public.randperm(count, generator=generator).tolist()[: wanted % count]
 
     def __len__(self) -> int:
         return self.num_samples
