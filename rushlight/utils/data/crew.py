@@ -21,8 +21,8 @@ from rushlight.utils.data.worker import Job, run_worker
 
 #: A dead worker is known by the end of its pipe; where something else keeps that open, by looking as often as this.
 CHECK_EVERY_S = 1.0
-#: How long a worker may take to end by itself, once it was told.
-PATIENCE_S = 5.0
+#: How long a worker may take to end by itself once it was told; and where another one has died.
+PATIENCE_S, PATIENCE_IN_FAILURE_S = 5.0, 1.0
 
 
 class Worker:
@@ -73,7 +73,7 @@ class Worker:
 
     def ending(self) -> str:
         """How its process has ended."""
-        self.process.join(PATIENCE_S)
+        self.process.join(PATIENCE_IN_FAILURE_S)
         code = self.process.exitcode
         if code is None or code >= 0:
             return f"exit code {code}"
@@ -128,7 +128,7 @@ class Crew:
 
     def __init__(self, context: Any, job: Job) -> None:
         self.workers: list[Worker] = []
-        self.closed = False
+        self._closed = False
         self._pid = os.getpid()
         self._forks: list[int] = []
         try:
@@ -140,6 +140,11 @@ class Crew:
             raise
         self._doorbell = _Doorbell(self.workers)
         self._ringing: deque[Worker] = deque()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the workers have ended, or are those of the process from which this one was forked."""
+        return self._closed or os.getpid() != self._pid
 
     def send(self, worker: int, number: int, indices: Any) -> None:
         """Gives a worker the indices of a batch; RuntimeError where it is dead."""
@@ -183,22 +188,22 @@ class Crew:
     def _lost(self, dead: list[Worker]) -> None:
         pids = ", ".join(str(worker.process.pid) for worker in dead)
         how = dead[0].ending()
-        self.close()
+        self.close(PATIENCE_IN_FAILURE_S)
         raise RuntimeError(
             f"DataLoader worker (pid(s) {pids}) exited unexpectedly: {how}; num_workers=0 shows errors directly"
         ) from None
 
-    def close(self) -> None:
-        """Ends the workers; a second call does nothing, nor does one in a forked child."""
-        if self.closed or os.getpid() != self._pid:
+    def close(self, patience: float = PATIENCE_S) -> None:
+        """Ends the workers, by force after so many seconds. A second call does nothing, nor does a forked child's."""
+        if self.closed:
             return
-        self.closed = True
+        self._closed = True
         for worker in self.workers:
             worker.dismiss()
         # A worker may be waiting to send what nobody will read: without readers that ends at once.
         for worker in self.workers:
             worker.answers.close()
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + patience
         for worker in self.workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
         for worker in self.workers:

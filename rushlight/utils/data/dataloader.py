@@ -200,6 +200,8 @@ class DataLoader(Generic[T_co]):
 
     def __iter__(self) -> Iterator[Any]:
         if not self.num_workers:
+            if self.timeout:
+                raise AssertionError("timeout is for workers: without them it must be 0")
             return self._batches()
         from rushlight.utils.data.parallel import ParallelIterator
 

@@ -26,7 +26,6 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +34,9 @@ import numpy as np
 #: Free bytes of one worker's memory whose pages are kept for the next batches.
 KEPT_FREE = 128 << 20
 #: Less address space than this is not worth it; batches then travel with their messages.
-_LEAST = 64 << 20
+_LEAST = 16 << 20
+#: Where the process has a limit on address space, each worker takes one part in so many of it.
+_OF_LIMIT = 64
 _ALIGNMENT = 64
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
@@ -128,6 +129,8 @@ class SharedFile:
         os.close(self.descriptor)
 
     def __getstate__(self) -> tuple[Any, int]:
+        from multiprocessing.reduction import DupFd  # Windows has none
+
         return DupFd(self.descriptor), self.size
 
     def __setstate__(self, state: tuple[Any, int]) -> None:
@@ -149,7 +152,12 @@ def new_file() -> tuple[SharedFile, Map] | None:
     """A file as long as the machine's memory, or as the limits of the process allow; None where there is no way."""
     if os.name != "posix":
         return None
+    import resource
+
     size = os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed != resource.RLIM_INFINITY:
+        size = min(size, allowed // _OF_LIMIT // mmap.PAGESIZE * mmap.PAGESIZE)
     descriptor = _nameless()
     while size >= _LEAST:
         try:

@@ -78,32 +78,43 @@ def run_worker(
     job: Job, worker_id: int, orders: Connection, answers: Connection, file: SharedFile | None
 ) -> None:
     """What a worker process runs until it is told to stop, or its parent is gone."""
-    messages = _Orders(orders)
-    outbox = None if file is None else Outbox(file)
+    try:
+        _work(job, worker_id, _Orders(orders), answers, _outbox(file))
+    except (KeyboardInterrupt, BrokenPipeError):
+        # The parent shows an interrupt itself, and hears of nothing more when it is gone: a worker goes quietly.
+        pass
+
+
+def _outbox(file: SharedFile | None) -> Outbox | None:
+    try:
+        return None if file is None else Outbox(file)
+    except OSError:  # a limit on address space: batches travel in messages
+        return None
+
+
+def _work(
+    job: Job, worker_id: int, orders: _Orders, answers: Connection, outbox: Outbox | None
+) -> None:
     where = f"in DataLoader worker process {worker_id}"
     seed = seed_all(job.base_seed, worker_id)
     set_worker_info(WorkerInfo(worker_id, job.num_workers, seed, job.dataset))
     _settle()
-    try:
-        fetch = _begun(job, worker_id, where, init=True)
-        while (order := messages.next()) is not None:
-            number, indices, freed = order
-            if outbox is not None:
-                outbox.take_back(freed)
-            if isinstance(indices, Restart):
-                fetch = _begun(job, worker_id, where, init=False)
-                data: Any = indices
-            else:
-                data = fetch(indices)
-            try:
-                answer = packed(number, data, outbox)
-            except Exception as error:  # said here, or nobody would ever hear of this batch
-                answer = packed(number, Failure(error, f"{where}, pickling a batch"), None)
-            answers.send_bytes(answer)
-            del order, indices, data, answer
-    except (KeyboardInterrupt, BrokenPipeError):
-        # The parent shows an interrupt itself, and hears of nothing more when it is gone: a worker goes quietly.
-        pass
+    fetch = _begun(job, worker_id, where, init=True)
+    while (order := orders.next()) is not None:
+        number, indices, freed = order
+        if outbox is not None:
+            outbox.take_back(freed)
+        if isinstance(indices, Restart):
+            fetch = _begun(job, worker_id, where, init=False)
+            data: Any = indices
+        else:
+            data = fetch(indices)
+        try:
+            answer = packed(number, data, outbox)
+        except Exception as error:  # said here, or nobody would ever hear of this batch
+            answer = packed(number, Failure(error, f"{where}, pickling a batch"), None)
+        answers.send_bytes(answer)
+        del order, indices, data, answer
 
 
 def _settle() -> None:
