@@ -212,7 +212,13 @@ def accumulator_of(variable: Tensor) -> Node:
     found = variable._accumulator
     node = None if found is None else found()
     if node is None:
-        node = AccumulateGrad(variable)
+        array = variable._array
+        node = object.__new__(
+            AccumulateGrad
+        )  # thousands a second: without the way through __init__
+        node.edges, node.number, node.released = (), next_number(), False
+        node.site = node.scope = None
+        node.variable, node.outputs = variable, ((array.shape, array.dtype),)
         if variable._hooks:
             node.tensor_hooks = {0: variable._hooks}
         variable._accumulator = weakref.ref(node)

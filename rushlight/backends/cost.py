@@ -15,6 +15,7 @@ CALL_NS = 1000.0
 CALLS_NS = {
     "contract": 6000.0, "convolve": 25_000.0, "convolve_input": 25_000.0, "convolve_weight": 25_000.0,
     "softmax": 5000.0, "log_softmax": 5000.0, "gather": 4000.0, "scatter_add": 4000.0, "put_add": 40_000.0,
+    "class_scores": 6000.0, "class_places": 6000.0, "class_weights": 6000.0,
     "attend": 40_000.0, "attend_adjoint": 60_000.0, "normalize_rows": 10_000.0, "normalize_rows_adjoint": 20_000.0,
 }  # fmt: skip
 #: Nanoseconds for an element of the result or of the largest operand, whichever are more.

@@ -147,10 +147,10 @@ class Module(StateDictMethods, HookMethods):
 
     def __getattr__(self, name: str) -> Any:
         members = self.__dict__
-        for kind in ("_parameters", "_buffers", "_modules"):
-            found = members.get(kind)
-            if found is not None and name in found:
-                return found[name]
+        if "_modules" in members:  # __init__ has run
+            for found in (members["_parameters"], members["_buffers"], members["_modules"]):
+                if name in found:
+                    return found[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __delattr__(self, name: str) -> None:

@@ -97,7 +97,8 @@ class Op:
 
     def __init__(self, body: Callable[..., Any], name: str, **options: Any) -> None:
         code = body.__code__
-        self.body = _on_arrays(body) if options.get("fused") else body
+        self.fused: bool = options.get("fused", False)
+        self.body = _on_arrays(body) if self.fused else body
         self.name = name
         self.module: str = options.get(
             "module", ""
@@ -241,7 +242,7 @@ def op(body: Callable[..., Any] | None = None, **options: Any) -> Any:
     `outputs` (names of several results), `result` (the name of their class, if not the op's), `kept` (how many of the
     last of them are for the gradient formulas only; the caller then gets the others as a plain tuple),
     `view`, `composite` (the body calls ops on tensors and needs no gradient), `fused` (the body calls ops too, but on
-    arrays: all of it is one node with a gradient of its own, and may become one kernel),
+    arrays: all of it is one node with a gradient of its own, and may become one kernel however small the arrays are),
     `factory` (makes a new tensor: also takes layout, device, requires_grad and pin_memory, and its body gets a NumPy
     dtype), `differentiable=False` (results never require a gradient), `undefined_grads=True` (the
     gradient formula is given None, not zeros, for outputs that no gradient reached), `traceable=False` (result
@@ -358,7 +359,7 @@ def _call(this: Op) -> Any:
     body, tensors, record = this.body, this.tensors, tape.record
     has_out = "out" not in this.keywords and "out" not in this.names
     unwrap, differentiable, finish = _unwrap, this.differentiable, _finish
-    bind = this.bind
+    bind, fused = this.bind, this.fused
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if state.bare:
@@ -373,7 +374,7 @@ def _call(this: Op) -> Any:
         else:
             args = list(args)  # type: ignore[assignment]
         arrays, tracked, large = unwrap(this, args)  # type: ignore[arg-type]
-        result = native.run(body, arrays, kwargs) if large else NUMPY
+        result = native.run(body, arrays, kwargs) if large or fused else NUMPY
         if result is NUMPY:
             token = quiet()
             try:

@@ -252,7 +252,11 @@ class OpNode(Node):
             ]
             for _, _, _, reads in calls
         ]
-        if not create_graph and self.starts is None and _some_large(arguments, edges):
+        if (
+            not create_graph
+            and self.starts is None
+            and (self.op.fused or _some_large(arguments, edges))
+        ):
             found = self._native(arguments)
             if found is not NUMPY:
                 return found  # type: ignore[no-any-return]
