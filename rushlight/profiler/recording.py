@@ -69,10 +69,12 @@ class Move(NamedTuple):
 
 
 class _Thread(threading.local):
-    """The innermost call that runs in this thread, and the thread's number."""
+    """The innermost call that runs in this thread, the modules whose forward runs, and the thread's number."""
 
-    open: Record | None = None
-    number: int = 0
+    def __init__(self) -> None:
+        self.open: Record | None = None
+        self.modules: list[Record] = []
+        self.number = 0
 
 
 class Recording:
@@ -80,17 +82,17 @@ class Recording:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._asks = settings.record_shapes or settings.with_flops or settings.with_stack
+        self._asks = any(settings[:4])  # for more than times
         self.records: list[Record] = []
         self.moves: list[Move] = []
         self.threads: dict[int, str] = {}
         self.started = self.ended = self.wall = 0
         self.metadata: dict[str, Any] = {}  # for traces
         self._local = _Thread()
+        #: By id of an array: a reference that tells when it goes, its bytes, its address.
         self._live: dict[int, tuple[Any, int, int]] = {}
         self._total = 0
         self._hooks: list[Any] = []
-        self._modules: list[Record] = []
 
     def start(self) -> None:
         """From now on everything is noted."""
@@ -139,6 +141,8 @@ class Recording:
     def _note_arguments(self, record: Record, subject: Any, args: Any, kwargs: Any) -> None:
         """What is asked for besides times."""
         settings = self.settings
+        if settings.profile_memory:
+            self._new_arrays((args, tuple(kwargs.values())))  # they were there before
         if record.kind == NODE:
             if settings.record_shapes:
                 record.shapes = [_shape(g) for g in args]
@@ -162,7 +166,9 @@ class Recording:
             if isinstance(first, Tensor) and first._grad_fn is not None:
                 token.node = first._grad_fn.number
         if self.settings.profile_memory and result is not None:
-            self._note_results(token, result)
+            for size, address in self._new_arrays(result):
+                token.bytes += size
+                self._move(size, address, token.end, True)
 
     def ran(self, executable: Any, figures: Any) -> None:
         """A compiled program has run: itself, and its kernels inside of it."""
@@ -184,30 +190,31 @@ class Recording:
     # -- modules -------------------------------------------------------------------------------------------
 
     def _enter_module(self, module: Any, args: Any) -> None:
-        self._modules.append(self.begin(MODULE, module, (), {}))
+        self._local.modules.append(self.begin(MODULE, module, (), {}))
 
     def _leave_module(self, module: Any, args: Any, result: Any) -> None:
-        while self._modules:
-            record = self._modules.pop()
+        running = self._local.modules
+        while running:  # a module that failed before its hooks ran is still there
+            record = running.pop()
             self.end(record, None)
             if record.subject is module:
                 break
 
     # -- memory --------------------------------------------------------------------------------------------
 
-    def _note_results(self, record: Record, result: Any) -> None:
-        """Arrays that this call has made: those that are not known yet."""
-        for array in _arrays(result):
+    def _new_arrays(self, value: Any) -> list[tuple[int, int]]:
+        """The bytes and addresses of arrays that were not seen before; from now on it is noted when they go."""
+        found = []
+        for array in _arrays(value):
             while isinstance(array.base, np.ndarray):
                 array = array.base
             key = id(array)
-            if key in self._live or not array.nbytes:
-                continue
-            address = array.__array_interface__["data"][0]
-            watcher = weakref.ref(array, partial(self._freed, key))
-            self._live[key] = watcher, array.nbytes, address
-            record.bytes += array.nbytes
-            self._move(array.nbytes, address, record.end, True)
+            if key not in self._live and array.nbytes:
+                address = array.__array_interface__["data"][0]
+                watcher = weakref.ref(array, partial(self._freed, key))
+                self._live[key] = watcher, array.nbytes, address
+                found.append((array.nbytes, address))
+        return found
 
     def _freed(self, key: int, _: Any = None) -> None:
         found = self._live.pop(key, None)

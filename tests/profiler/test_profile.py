@@ -214,6 +214,21 @@ def test_memory_that_comes_and_goes() -> None:
     assert view.shape == (8,)
 
 
+def test_memory_that_was_there_before_is_nobodys() -> None:
+    old, other = rushlight.ones(100), rushlight.ones(100)
+    with profile(profile_memory=True) as found:
+        old.mul_(2)
+        half = old[:50]
+        joined = rushlight.stack([old, other])
+        with record_function("gives back"):
+            del other
+    moved = {e.key: e.self_cpu_memory_usage for e in found.key_averages()}
+    assert moved["aten::mul_"] == moved["aten::slice"] == 0
+    assert moved["aten::stack"] + moved.get("aten::cat", 0) == 800
+    assert moved["gives back"] == -400
+    assert half.shape == (50,) and joined.shape == (2, 100)
+
+
 def test_lines_and_modules() -> None:
     step, x = step_of_two_layers()
     with profile(with_stack=True, with_modules=True) as found:
