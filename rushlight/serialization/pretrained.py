@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import inspect
 import json
@@ -32,6 +33,7 @@ _LEFT_OUT = "_left_out"  # the entry of a config that names arguments which JSON
 # with the old config, they bring the new one and the digest of the old, by which it is known to be the old one.
 _NEW_CONFIG, _OLD_DIGEST = "rushlight.config", "rushlight.replaces"
 
+_signature = functools.lru_cache(maxsize=256)(inspect.signature)
 _Model = TypeVar("_Model", bound="PretrainedMixin")
 _Coders = Mapping[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]]
 #: Arguments of Hugging Face's from_pretrained that say how to download; here nothing is.
@@ -127,7 +129,7 @@ class PretrainedMixin:
     @classmethod
     def _noted(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of the constructor as JSON can hold them."""
-        signature = inspect.signature(cls.__init__)
+        signature = _signature(cls.__init__)
         try:
             bound = signature.bind(None, *args, **kwargs)
         except TypeError:  # copying and unpickling give none; of a mistake __init__ will tell
@@ -197,7 +199,8 @@ class PretrainedMixin:
             )
         config, tensors = _read(folder)
         given = {k: v for k, v in model_kwargs.items() if k not in _ABOUT_DOWNLOADS}
-        model: Any = cls(*(), **cls._arguments(config, given, folder))
+        make: Any = cls
+        model = make(**cls._arguments(config, given, folder))
         load_state(model, tensors, strict)
         return model.eval()  # type: ignore[no-any-return]
 
@@ -214,7 +217,7 @@ class PretrainedMixin:
             raise TypeError(
                 f"{cls.__name__}.from_pretrained() needs the arguments {missing}: {folder / CONFIG} cannot hold them"
             )
-        parameters = dict(list(inspect.signature(cls.__init__).parameters.items())[1:])
+        parameters = dict(list(_signature(cls.__init__).parameters.items())[1:])
         any_name = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
         if "config" in parameters and "config" not in config:
             rest = {k: v for k, v in config.items() if k not in parameters}

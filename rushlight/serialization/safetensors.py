@@ -62,8 +62,9 @@ def load_file(
     """All tensors of a file by their names, in the order in which they lie there.
 
     They look into the file, mapped copy-on-write: memory is taken for what is changed, and the file
-    does not change. `mmap=False` reads them into memory of their own. `verify=False` does not
-    compare checksums, and then nothing is read before it is used.
+    does not change. `mmap=False` reads them into memory of their own, for files that other programs
+    write in place: one that is cut short while it is mapped ends the process. `verify=False` does
+    not compare checksums, and then nothing is read before it is used.
 
     Raises FileNotFoundError; DamagedFileError, which names a tensor, for a file that is damaged or
     not safetensors; CheckpointError for a dtype that rushlight lacks.

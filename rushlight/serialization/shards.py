@@ -37,14 +37,21 @@ def save_folder(
         _remove_shards(folder, keep=frozenset())
         return
     names = _names(folder, len(shards))
-    for name, shard in zip(names, shards):
-        write_tensors(folder / name, shard, {"format": "pt"})
     total = sum(array.nbytes for array in arrays.values())
     index = {
         "metadata": {"total_size": total, **metadata},
         "weight_map": {key: name for name, shard in zip(names, shards) for key in shard},
     }
-    write_whole(folder / INDEX, json.dumps(index, indent=2).encode() + b"\n")
+    text = json.dumps(index, indent=2).encode() + b"\n"
+    try:
+        for name, shard in zip(names, shards):
+            write_tensors(folder / name, shard, {"format": "pt"})
+        write_whole(folder / INDEX, text)
+    except BaseException:
+        if not (folder / INDEX).exists() or (folder / INDEX).read_bytes() != text:
+            for name in names:
+                (folder / name).unlink(missing_ok=True)
+        raise
     (folder / WEIGHTS).unlink(missing_ok=True)
     _remove_shards(folder, keep=frozenset(names))
 
