@@ -15,7 +15,7 @@ from rushlight.core.dtypes import UINT8
 from rushlight.serialization.archive import Source
 from rushlight.serialization.emitter import Emitter
 from rushlight.serialization.errors import DamagedFileError, UnpicklingError
-from rushlight.serialization.machine import Machine, survey
+from rushlight.serialization.machine import Machine
 from rushlight.serialization.opcodes import Cursor
 from rushlight.serialization.reading import Storages
 from rushlight.serialization.storages import (
@@ -25,6 +25,7 @@ from rushlight.serialization.storages import (
     make_storage,
     make_tensor,
 )
+from rushlight.serialization.survey import survey
 
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001

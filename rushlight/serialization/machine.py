@@ -8,9 +8,7 @@ that no method of an object out of a file is ever called by accident.
 
 from __future__ import annotations
 
-import argparse
-import types
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -22,17 +20,13 @@ from rushlight.serialization import (
 )
 from rushlight.serialization.constructors import Constructor
 from rushlight.serialization.errors import UnpicklingError
+from rushlight.serialization.finished import DEEPEST, DICTS, check_finished
 from rushlight.serialization.opcodes import Cursor, operations
-from rushlight.serialization.storages import Identity, StorageType
-
-#: How deeply containers may stand in each other, and how many groups may be open at once.
-DEEPEST = 1000
 
 #: How many levels of keys an error names.
 _NAMED_LEVELS = 30
 _LONGEST_KEY = 200
 
-_DICTS = (dict, OrderedDict, Counter, defaultdict)
 _SIZED = (str, bytes, bytearray, list, tuple, dict)
 
 
@@ -44,7 +38,7 @@ _MARK: Any = _Mark()
 
 
 #: What each operation does; filled below. An operation without an entry pushes its argument.
-_ACTIONS: dict[str, Callable[[Machine, Any], None]] = {}
+ACTIONS: dict[str, Callable[[Machine, Any], None]] = {}
 
 
 class Machine:
@@ -54,7 +48,7 @@ class Machine:
     place in the state as far as it is known, such as "model.conv1.weight".
     """
 
-    actions = _ACTIONS
+    actions = ACTIONS
 
     def __init__(
         self,
@@ -126,7 +120,7 @@ class Machine:
             known = len(keys)
             while at >= start and type(self.stack[at]) is str and len(keys) < _NAMED_LEVELS:
                 keys.insert(known, self.stack[at])
-                at = at - 2 if at and type(self.stack[at - 1]) in _DICTS else -1
+                at = at - 2 if at and type(self.stack[at - 1]) in DICTS else -1
         return ".".join(key[:_LONGEST_KEY] for key in keys)
 
     def _at(self) -> str:
@@ -176,7 +170,7 @@ class Machine:
 def _action(*names: str) -> Callable[[Callable[[Machine, Any], None]], Any]:
     def note(function: Callable[[Machine, Any], None]) -> Any:
         for name in names:
-            _ACTIONS[name] = function
+            ACTIONS[name] = function
         return function
 
     return note
@@ -341,7 +335,7 @@ def _dict(machine: Machine, argument: Any) -> None:
 
 def _set_items(machine: Machine, items: list[Any]) -> None:
     target = machine.top()
-    if type(target) not in _DICTS and not trusted.is_named(type(target)):
+    if type(target) not in DICTS and not trusted.is_named(type(target)):
         raise UnpicklingError(
             "Can only set items of dict, OrderedDict, Counter and defaultdict, but got "
             f"{_kind(target)}"
@@ -469,101 +463,3 @@ def _kind(value: Any) -> str:
     if type(value) is Constructor:
         return f"the name {value.name}"
     return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-
-
-# -- which storages a stream names ---------------------------------------------------------------------
-
-
-def survey(cursor: Cursor, encoding: str = "utf-8") -> dict[str, tuple[Identity, str]]:
-    """The storages that a stream names, by their keys, each with the tensor that names it first.
-
-    Follows the stream to its end and builds nothing: what constructors would make is None.
-    """
-    found: dict[str, tuple[Identity, str]] = {}
-
-    def note(identity: Any, where: str) -> None:
-        asked = Identity(identity)
-        found.setdefault(asked.key, (asked, where))
-
-    _Survey(cursor, note, encoding).run()
-    return found
-
-
-class _Survey(Machine):
-    """A machine whose objects are all None, but for plain values, tuples, and the classes of storages."""
-
-    def check(self, result: Any) -> None:
-        """Nothing was made."""
-
-
-def _nothing_of(*taken: str) -> Callable[[Machine, Any], None]:
-    """Takes objects ("one" or "group") from the stack, and leaves None for them."""
-
-    def act(machine: Machine, argument: Any) -> None:
-        for what in taken:
-            machine.pop_mark() if what == "group" else machine.pop()
-        machine.stack.append(None)
-
-    return act
-
-
-def _survey_name(machine: Machine, name: tuple[str, str]) -> None:
-    known = constructors.KNOWN.get(".".join(name))
-    machine.stack.append(known if type(known) is StorageType else None)
-
-
-def _survey_stack_name(machine: Machine, argument: Any) -> None:
-    name, module = machine.pop(), machine.pop()
-    _survey_name(machine, (str(module), str(name)))
-
-
-_Survey.actions = {
-    **_ACTIONS,
-    "GLOBAL": _survey_name,
-    "STACK_GLOBAL": _survey_stack_name,
-    **dict.fromkeys(("LIST", "DICT", "FROZENSET"), _nothing_of("group")),
-    **dict.fromkeys(("APPENDS", "SETITEMS", "ADDITEMS"), _nothing_of("group", "one")),
-    **dict.fromkeys(("APPEND", "BUILD", "REDUCE", "NEWOBJ"), _nothing_of("one", "one")),
-    **dict.fromkeys(("SETITEM", "NEWOBJ_EX"), _nothing_of("one", "one", "one")),
-}
-
-
-# -- the finished object -----------------------------------------------------------------------------
-
-
-def _children(value: Any) -> Any:
-    kind = type(value)
-    if kind in (list, tuple, set, frozenset, deque):
-        return value
-    if kind in _DICTS:
-        attributes = vars(value).values() if kind is OrderedDict else ()
-        return (*value.keys(), *value.values(), *attributes)
-    if kind in (argparse.Namespace, types.SimpleNamespace):
-        return vars(value).values()
-    return ()
-
-
-def check_finished(result: Any) -> None:
-    """UnpicklingError where containers stand too deeply in each other, or a name was left as data.
-
-    Goes level by level: an object's level is the shortest way to it, and every one is seen once.
-    """
-    seen: set[int] = set()
-    level = [result]
-    for _ in range(DEEPEST + 1):
-        below = []
-        for value in level:
-            if type(value) in (Constructor, StorageType):
-                raise UnpicklingError(
-                    f"the file holds {value.name} itself as a value, which nothing in a checkpoint "
-                    "needs"
-                )
-            if id(value) not in seen:
-                children = _children(value)
-                if len(children):
-                    seen.add(id(value))
-                    below.extend(children)
-        if not below:
-            return
-        level = below
-    raise UnpicklingError(f"containers stand more than {DEEPEST} levels deep in each other")

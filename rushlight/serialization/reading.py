@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import mmap as mapping
 import sys
 from collections.abc import Callable
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from rushlight.core.dtypes import UINT8
 from rushlight.serialization.archive import Archive, Source, local_records
 from rushlight.serialization.errors import DamagedFileError, UnpicklingError
-from rushlight.serialization.machine import Machine, survey
+from rushlight.serialization.machine import Machine
+from rushlight.serialization.mapping import map_file
 from rushlight.serialization.opcodes import Cursor
 from rushlight.serialization.storages import (
     Identity,
@@ -20,23 +20,12 @@ from rushlight.serialization.storages import (
     make_storage,
     swap_bytes,
 )
+from rushlight.serialization.survey import survey
 
 _PICKLE = "data.pkl"
 
 #: Memory in the middle of a file that is not at a multiple of this many bytes is copied.
 _WIDEST = 16
-
-
-class PrivateMap(mapping.mmap):
-    """A file as memory, whose pages are read when they are first touched, and copied when written.
-
-    A class of its own, so that nobody takes it for memory that processes share.
-    """
-
-
-def map_file(stream: IO[bytes]) -> PrivateMap:
-    """The whole of an open file as memory, which can be written without changing the file."""
-    return PrivateMap(stream.fileno(), 0, access=mapping.ACCESS_COPY)
 
 
 class Storages:

@@ -8,7 +8,6 @@ our file that is whole or not there.
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ import numpy as np
 from rushlight.core import dtypes
 from rushlight.core.files import whole_file
 from rushlight.serialization.errors import CheckpointError, DamagedFileError
+from rushlight.serialization.mapping import map_file
 
 _DTYPES = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32",
@@ -131,8 +131,7 @@ class TensorFile:
             size = os.fstat(stream.fileno()).st_size
             _let_library_judge(self.path, stream, size)
             header, self._start = _header(stream)
-            # Copy on write: the arrays can be written to, and the file does not change.
-            self._map: Any = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+            self._map: Any = map_file(stream)
         self.metadata: dict[str, str] = header.pop(_METADATA, None) or {}
         self._sums = self._read_sums(self.metadata.pop(SUMS, None))
         self.entries = dict(

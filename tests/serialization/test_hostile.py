@@ -20,8 +20,8 @@ from rushlight.serialization import (
 )
 from rushlight.serialization.archive import ArchiveWriter
 from rushlight.serialization.legacy import MAGIC, VERSION
-from rushlight.serialization.machine import survey
 from rushlight.serialization.opcodes import Cursor
+from rushlight.serialization.survey import survey
 from tests.serialization.hostile import CANARY, CASES, call, name, stream, text
 from tests.serialization.watching import watched
 
