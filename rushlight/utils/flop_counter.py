@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from rushlight.autograd.modes import state
+from rushlight.compiler.flops import flops
 from rushlight.core.watch import NODE, OP, watch
 from rushlight.ops.flops import call_of, node_call
 from rushlight.ops.naming import op_name, stem_of
@@ -19,6 +21,15 @@ _NODES = {
     "addmm": "aten.mm", "mm": "aten.mm", "bmm": "aten.bmm", "baddbmm": "aten.bmm",
     "scaled_dot_product_flash_attention_for_cpu": "aten._scaled_dot_product_flash_attention_for_cpu_backward",
 }  # fmt: skip
+#: What primitives are in compiled programs.
+_PRIMITIVES = {
+    "contract": "aten.mm", "convolve": "aten.convolution", "convolve_input": "aten.convolution_backward",
+    "convolve_weight": "aten.convolution_backward",
+    "attend": "aten._scaled_dot_product_flash_attention_for_cpu",
+    "attend_adjoint": "aten._scaled_dot_product_flash_attention_for_cpu_backward",
+}  # fmt: skip
+#: What compiled programs were counted to do.
+_programs: weakref.WeakKeyDictionary[Any, list[tuple[str, str, int]]] = weakref.WeakKeyDictionary()
 #: The unit of a table, by the size of its largest count.
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
 
@@ -45,8 +56,8 @@ class FlopCounterMode:
     """Counts the operations of products, convolutions and recurrent layers while its block runs.
 
     A multiplication and an addition are two. Every op is counted for each of the modules whose forward is running, and
-    its backward with it. The counts are torch's, and also those of attention and recurrent layers, which PyTorch
-    leaves out on a CPU. `display` prints the table at the end of the block, down to `depth`.
+    its backward with it; what compiled programs do counts too. The counts are torch's, and also those of attention and
+    recurrent layers, which PyTorch leaves out on a CPU. `display` prints the table at the end, down to `depth`.
 
     >>> import rushlight
     >>> net = rushlight.nn.Sequential(rushlight.nn.Linear(4, 8), rushlight.nn.Linear(8, 2))
@@ -150,7 +161,9 @@ class FlopCounterMode:
                 self.flop_counts[path][name] += count
 
     def ran(self, executable: Any, figures: Any) -> None:
-        """Kernels of compiled programs count what they do; that is another count than torch's."""
+        """Counts what a compiled program was traced to, which is what its function asks for eagerly."""
+        for path, name, count in _counts_of(executable):
+            self.flop_counts[path][name] += count
 
     def _paths(self, scope: Any) -> tuple[str, ...]:
         """The paths of the modules of a scope, outermost first."""
@@ -167,6 +180,23 @@ class FlopCounterMode:
             # The scope is kept, so that its id stays its own.
             known = self._names[id(scope)] = (scope, (*before, path))
         return known[1]
+
+
+def _counts_of(executable: Any) -> list[tuple[str, str, int]]:
+    """The operations of a program, by the paths of modules and by op."""
+    known = _programs.get(executable)
+    if known is None:
+        totals: dict[tuple[str, str], int] = defaultdict(int)
+        for equation in executable.traced.equations:
+            count = flops(equation)
+            if count:
+                parts = equation.scope.partition(" (")[0].split(".") if equation.scope else []
+                paths = [".".join(parts[: n + 1]) for n in range(len(parts))]
+                primitive = equation.primitive.name
+                for path in ("Global", *paths):
+                    totals[path, _PRIMITIVES.get(primitive, f"aten.{primitive}")] += count
+        known = _programs[executable] = [(path, name, n) for (path, name), n in totals.items()]
+    return known
 
 
 def _op_key(function: Any, args: Any) -> str:

@@ -47,6 +47,22 @@ def test_training_steps_module_by_module(name: str) -> None:
     assert ours == counted(torch, step)
 
 
+@pytest.mark.parametrize("name", ["lenet", "gpt"])
+def test_compiled_steps_count_as_eager_ones(name: str) -> None:
+    pytest.importorskip("llvmlite")
+    step, _, _, x, y, _ = models.build(rushlight, name, 2)
+    compiled = rushlight.compile(step)
+    for _ in range(2):
+        compiled(x, y)
+    totals = []
+    for call in (step, compiled, compiled):
+        with FlopCounterMode(display=False) as counter:
+            call(x, y)
+        totals.append({path: sum(ops.values()) for path, ops in counter.get_flop_counts().items()})
+    assert totals[0] == totals[1] == totals[2]
+    assert compiled.stats()["compiles"] == 1
+
+
 def linear(lib: Any) -> Any:
     x = lib.ones(3, 5, 4, requires_grad=True)
     return lib.nn.functional.linear(x, lib.ones(2, 4, requires_grad=True))
