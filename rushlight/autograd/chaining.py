@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from weakref import ref
 
 import numpy as np
 
@@ -50,21 +51,22 @@ class Follower:
     def __init__(self, nodes: list[Node], arrays: list[Any]) -> None:
         self._index = {node: i for i, node in enumerate(nodes)}
         self._values = len(arrays)
-        #: Value and address, by the array itself, and by the array that owns the memory.
-        self._exactly: dict[int, tuple[int, int]] = {}
-        self._owners: dict[int, tuple[int, int]] = {}
-        self._alive = [*arrays]  # so that no id is used twice
+        #: Value, address and array, by the id of the array itself, and of the one that owns the memory. The backward
+        #: frees them as it always does: an id may come again.
+        self._exactly: dict[int, tuple[int, int, Any]] = {}
+        self._owners: dict[int, tuple[int, int, Any]] = {}
         self._loose: set[int] = set()  # values that Python makes, of any strides
         self._steps: list[Any] = []
         self._leaves: list[tuple[int, Look]] = []
         self._ran: list[int] = []
         self._possible = True
         for value, array in enumerate(arrays):
-            self._exactly[id(array)] = (value, _address(array))
+            self._exactly[id(array)] = (value, _address(array), ref(array))
             self._loose.add(value)
         root = arrays[0]
         if root.flags.c_contiguous:
-            self._owners[id(memory_of(root))] = (0, _address(root))
+            owner = memory_of(root)
+            self._owners[id(owner)] = (0, _address(root), ref(owner))
 
     def ran(self, node: Node, grads: list[Any], results: Sequence[Any]) -> None:
         """The engine has run a node."""
@@ -73,7 +75,6 @@ class Follower:
             self._leaves.append((number, self._look(grads[0])))
             return
         self._ran.append(number)
-        self._alive += results
         new = [i for i, r in enumerate(results) if r is not None and self._place(r) is None]
         if not new:
             return
@@ -89,7 +90,6 @@ class Follower:
         """The engine has added a gradient to one that was there."""
         from rushlight.backends.exact import exact_call
 
-        self._alive.append(total)
         call, operands = exact_call(add, (have, grad))
         if call is None or not self._link(call, operands, [(0, total)]):
             self._by_python(-1, [have, grad], [total])
@@ -136,19 +136,20 @@ class Follower:
         self._steps.append(Step(number, looks, tuple(made)))
 
     def _name(self, value: int, array: Any) -> None:
-        at = (value, _address(array))
-        self._exactly[id(array)] = at
+        address = _address(array)
+        self._exactly[id(array)] = (value, address, ref(array))
         if value not in self._loose or array.flags.c_contiguous:
-            self._owners[id(memory_of(array))] = at
-        self._alive.append(array)
+            owner = memory_of(array)
+            self._owners[id(owner)] = (value, address, ref(owner))
 
     def _place(self, array: Any) -> tuple[int, int] | None:
         """Which value an array is or looks into, and how far from its beginning; None for an unknown one."""
         found = self._exactly.get(id(array))
-        if found is not None:
+        if found is not None and found[2]() is array:
             return found[0], 0
-        found = self._owners.get(id(memory_of(array)))
-        if found is None:
+        owner = memory_of(array)
+        found = self._owners.get(id(owner))
+        if found is None or found[2]() is not owner:
             return None
         offset = _address(array) - found[1]
         return (found[0], offset) if offset >= 0 else None
