@@ -6,8 +6,6 @@ the capsule that names the kind of number is set before or after.
 
 from __future__ import annotations
 
-import ctypes
-import enum
 from typing import Any
 
 import numpy as np
@@ -19,26 +17,7 @@ from rushlight.tensor.tensor import Tensor, wrap
 from rushlight.tensor.values import values
 
 _VERSION = (1, 0)  # of the protocol, that we ask others for
-
-
-class DLDeviceType(enum.IntEnum):
-    """DLPack's numbers for kinds of devices."""
-
-    kDLCPU = 1
-    kDLCUDA = 2
-    kDLCUDAHost = 3
-    kDLOpenCL = 4
-    kDLVulkan = 7
-    kDLMetal = 8
-    kDLVPI = 9
-    kDLROCM = 10
-    kDLROCMHost = 11
-    kDLExtDev = 12
-    kDLCUDAManaged = 13
-    kDLOneAPI = 14
-    kDLWebGPU = 15
-    kDLHexagon = 16
-    kDLMAIA = 17
+_CPU = (1, 0)
 
 
 # -- giving ----------------------------------------------------------------------------------------
@@ -68,13 +47,17 @@ def _capsule(tensor: Tensor, **wishes: Any) -> Any:
     array = values(tensor, "DLPack")
     if array.dtype != BFLOAT16:
         return array.__dlpack__(**wishes)
+    from rushlight.tensor.capsules import BFLOAT, type_in
+
     capsule = array.view(np.uint16).__dlpack__(**wishes)
-    _type_in(capsule).code = _BFLOAT
+    type_in(capsule).code = BFLOAT
     return capsule
 
 
-def dlpack_device(self: Tensor) -> tuple[DLDeviceType, int]:
+def dlpack_device(self: Tensor) -> tuple[Any, int]:
     """DLPack's numbers for the CPU."""
+    from rushlight.tensor.capsules import DLDeviceType
+
     return (DLDeviceType.kDLCPU, 0)
 
 
@@ -109,7 +92,7 @@ class _Offer:
         return self._capsule
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (DLDeviceType.kDLCPU, 0)
+        return _CPU
 
 
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
@@ -173,71 +156,15 @@ def _array_of(capsule: Any) -> tuple[Any, bool]:
             "from_dlpack received an invalid capsule: each can be taken once, and this one was taken before"
         ) from problem
     except RuntimeError:  # NumPy does not know something, and has left the capsule as it was
-        kind = _type_in(capsule)
-        if (kind.code, kind.bits, kind.lanes) == (_BFLOAT, 16, 1):
-            kind.code = _UNSIGNED
+        from rushlight.tensor.capsules import BFLOAT, STRANGE, UNSIGNED, type_in
+
+        kind = type_in(capsule)
+        if (kind.code, kind.bits, kind.lanes) == (BFLOAT, 16, 1):
+            kind.code = UNSIGNED
             return np.from_dlpack(_Offer(capsule)), True
-        if kind.code in _STRANGE:
-            raise TypeError(f"from_dlpack: rushlight has no {_STRANGE[kind.code]}") from None
+        if kind.code in STRANGE:
+            raise TypeError(f"from_dlpack: rushlight has no {STRANGE[kind.code]}") from None
         raise
 
 
-# -- inside of capsules ----------------------------------------------------------------------------
-
-_UNSIGNED, _BFLOAT = 1, 4
-_STRANGE = {
-    3: "opaque handles", 7: "float8_e3m4", 8: "float8_e4m3", 9: "float8_e4m3b11fnuz", 10: "float8_e4m3fn",
-    11: "float8_e4m3fnuz", 12: "float8_e5m2", 13: "float8_e5m2fnuz", 14: "float8_e8m0fnu", 15: "float6_e2m3fn",
-    16: "float6_e3m2fn", 17: "float4_e2m1fn",
-}  # fmt: skip
-
-
-class _Type(ctypes.Structure):
-    """DLDataType."""
-
-    _fields_ = (("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16))
-
-
-class _Array(ctypes.Structure):
-    """DLTensor."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("device_type", ctypes.c_int32),
-        ("device_id", ctypes.c_int32),
-        ("ndim", ctypes.c_int32),
-        ("dtype", _Type),
-        ("shape", ctypes.c_void_p),
-        ("strides", ctypes.c_void_p),
-        ("byte_offset", ctypes.c_uint64),
-    )
-
-
-class _Versioned(ctypes.Structure):
-    """DLManagedTensorVersioned; the older DLManagedTensor begins with its array."""
-
-    _fields_ = (
-        ("major", ctypes.c_uint32),
-        ("minor", ctypes.c_uint32),
-        ("manager", ctypes.c_void_p),
-        ("deleter", ctypes.c_void_p),
-        ("flags", ctypes.c_uint64),
-        ("array", _Array),
-    )
-
-
-def _type_in(capsule: Any) -> _Type:
-    """The type that a capsule says its elements have; what is written to it changes the capsule."""
-    api = ctypes.pythonapi
-    is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(
-        ("PyCapsule_IsValid", api)
-    )
-    pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
-        ("PyCapsule_GetPointer", api)
-    )
-    if is_valid(capsule, b"dltensor_versioned"):
-        return _Versioned.from_address(pointer(capsule, b"dltensor_versioned")).array.dtype
-    return _Array.from_address(pointer(capsule, b"dltensor")).dtype
-
-
-__all__ = ["DLDeviceType", "dlpack", "dlpack_device", "from_dlpack", "to_dlpack"]
+__all__ = ["dlpack", "dlpack_device", "from_dlpack", "to_dlpack"]
