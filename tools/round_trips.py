@@ -87,11 +87,9 @@ def main() -> int:
             except AssertionError:
                 word = "CHANGED"
             except Exception as problem:
-                theirs = name.endswith("torch > rl") and "rushlight" not in str(
-                    problem.__traceback__
-                )
-                word = _reason(problem, theirs)
-            wrong += word not in ("equal", "not in the format", "PyTorch refuses", "no safetensors")
+                unknown = "complex128" in str(problem)  # which safetensors does not have
+                word = "not in the format" if unknown else type(problem).__name__[:17]
+            wrong += word not in ("equal", "not in the format")
             words.append(word)
         print(f"{row:34}" + "".join(f"{word:>19}" for word in words), flush=True)
         return wrong
@@ -133,15 +131,6 @@ def main() -> int:
 
 def _contiguous(way: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: way(value.contiguous())
-
-
-def _reason(problem: Exception, theirs: bool) -> str:
-    text = f"{type(problem).__name__} {problem}"
-    if "which safetensors files do not know" in text or "complex128" in text:
-        return "not in the format"
-    if type(problem).__name__ == "AttributeError" and "has no attribute 'dtype'" in text:
-        return "PyTorch refuses"
-    return type(problem).__name__[:17]
 
 
 if __name__ == "__main__":

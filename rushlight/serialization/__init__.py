@@ -6,7 +6,7 @@ from rushlight.serialization.checkpoint import (
     save_checkpoint,
 )
 from rushlight.serialization.errors import CheckpointError, DamagedFileError
-from rushlight.serialization.files import load, save
+from rushlight.serialization.files import get_unsafe_globals_in_checkpoint, load, save
 from rushlight.serialization.pretrained import PretrainedMixin, save_pretrained
 from rushlight.serialization.safetensors import (
     load_file,
@@ -29,6 +29,7 @@ __all__ = [
     "add_safe_globals",
     "clear_safe_globals",
     "get_safe_globals",
+    "get_unsafe_globals_in_checkpoint",
     "load",
     "load_checkpoint",
     "load_file",

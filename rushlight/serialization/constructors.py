@@ -60,9 +60,14 @@ _MOVED = {
 }
 
 
+def full_name(module: str, name: str) -> str:
+    """The dotted name of what a file means, where it is today."""
+    return f"{_MOVED.get(module, module)}.{name}"
+
+
 def find(module: str, name: str) -> Any:
     """What a file means by this name; UnpicklingError for a name that is not on the list."""
-    full = f"{_MOVED.get(module, module)}.{name}"
+    full = full_name(module, name)
     if trusted.never_safe(full):
         raise UnpicklingError(
             f"Unsupported global: GLOBAL {full}, whose module is blocked: it can run programs, and "
@@ -82,6 +87,11 @@ def find(module: str, name: str) -> Any:
         f"Unsupported global: GLOBAL {full} is not on the list of what a checkpoint may build, and "
         f"was not called. {_advice(full)}"
     )
+
+
+def is_known(name: str) -> bool:
+    """Whether a dotted name is on the list, or was allowed by the user."""
+    return name in KNOWN or trusted.find(name) is not None
 
 
 def _advice(name: str) -> str:

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from rushlight.core.files import whole_file
-from rushlight.serialization import legacy
-from rushlight.serialization.archive import ArchiveWriter, Source
+from rushlight.serialization import constructors, legacy
+from rushlight.serialization.archive import Archive, ArchiveWriter, Source
 from rushlight.serialization.emitter import Emitter
 from rushlight.serialization.errors import UnpicklingError
+from rushlight.serialization.opcodes import Cursor
 from rushlight.serialization.reading import load_zip
 from rushlight.serialization.safetensors import load_file
 from rushlight.serialization.storages import placing
+from rushlight.serialization.survey import names
 
 _ZIP = b"PK\x03\x04"
 
@@ -160,6 +162,38 @@ def _load(source: Source, place: Any, encoding: str, mapped: bool) -> Any:
         f"{source.name} is no checkpoint: it begins with {start!r}, and neither a zip archive, a "
         "pickle stream, a tar file nor a safetensors file does"
     )
+
+
+def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
+    """The classes and functions that a checkpoint names and `load` would refuse, sorted.
+
+    Follows the stream without building anything. Raises as `load` does for a damaged file.
+
+    >>> import io, rushlight
+    >>> class Config:
+    ...     pass
+    >>> file = io.BytesIO()
+    >>> with rushlight.serialization.safe_globals([Config]):
+    ...     rushlight.save({"config": Config(), "w": rushlight.ones(1)}, file)
+    >>> _ = file.seek(0)
+    >>> rushlight.serialization.get_unsafe_globals_in_checkpoint(file)
+    ['rushlight.serialization.files.Config']
+    """
+    with _opened(f, _path(f)) as stream:
+        source = Source(stream)
+        found = names(_state_stream(source))
+    return sorted(name for name in found if not constructors.is_known(name))
+
+
+def _state_stream(source: Source) -> Cursor:
+    """The pickle stream with the state."""
+    if source.read(0, min(4, source.size)) == _ZIP:
+        return Cursor(Archive(source).read("data.pkl"))
+    if legacy.is_tar(source):
+        return legacy.tar_members(source).get("pickle", Cursor(b""))
+    cursor = Cursor(source.read(0, source.size))
+    legacy.pass_head(source, cursor)
+    return cursor
 
 
 def _check_pickle_module(module: Any) -> None:

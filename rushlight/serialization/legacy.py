@@ -45,12 +45,7 @@ def load_stream(source: Source, place: Placing, encoding: str) -> Any:
     """
     data = source.read(0, source.size)
     cursor = Cursor(data)
-    if Machine(cursor).run() != MAGIC:
-        raise DamagedFileError(f"{source.name}: Invalid magic number; corrupt file?")
-    version = Machine(cursor).run()
-    if version != VERSION:
-        raise DamagedFileError(f"{source.name}: Invalid protocol version: {version!r}")
-    Machine(cursor).run()
+    pass_head(source, cursor)
     beginning = cursor.position
     named = survey(cursor, encoding)
     keys = Machine(cursor, None, encoding).run()
@@ -58,11 +53,21 @@ def load_stream(source: Source, place: Placing, encoding: str) -> Any:
 
     def fetch(key: str, nbytes: int) -> Any:
         start, size = places[key]
-        return np.frombuffer(bytearray(data[start : start + size]), UINT8)
+        return np.array(memoryview(data)[start : start + size], UINT8)
 
     state = Machine(Cursor(data, beginning), Storages(fetch, place), encoding).run()
     source.stream.seek(source.start + end)
     return state
+
+
+def pass_head(source: Source, cursor: Cursor) -> None:
+    """Reads what stands before the state; DamagedFileError where it is no head of a checkpoint."""
+    if Machine(cursor).run() != MAGIC:
+        raise DamagedFileError(f"{source.name}: Invalid magic number; corrupt file?")
+    version = Machine(cursor).run()
+    if version != VERSION:
+        raise DamagedFileError(f"{source.name}: Invalid protocol version: {version!r}")
+    Machine(cursor).run()
 
 
 def _places(
@@ -110,7 +115,8 @@ def is_tar(source: Source) -> bool:
     return source.size >= _TAR_BLOCK and source.read(257, 5) == b"ustar"
 
 
-def _tar_members(source: Source) -> dict[str, Cursor]:
+def tar_members(source: Source) -> dict[str, Cursor]:
+    """The files in a tar file, by their names."""
     found: dict[str, Cursor] = {}
     position = 0
     while position + _TAR_BLOCK <= source.size:
@@ -132,7 +138,7 @@ def _tar_members(source: Source) -> dict[str, Cursor]:
 
 def load_tar(source: Source, place: Placing, encoding: str) -> Any:
     """The state in a tar file: storages, tensors that look into them, and a pickle stream."""
-    members = _tar_members(source)
+    members = tar_members(source)
     for name in ("storages", "tensors", "pickle"):
         if name not in members:
             raise DamagedFileError(f"{source.name}: a tar file without {name!r} is no checkpoint")

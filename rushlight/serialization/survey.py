@@ -26,8 +26,23 @@ def survey(cursor: Cursor, encoding: str = "utf-8") -> dict[str, tuple[Identity,
     return found
 
 
+def names(cursor: Cursor, encoding: str = "utf-8") -> set[str]:
+    r"""The names of classes and functions that a stream mentions.
+
+    >>> sorted(names(Cursor(b"ccollections\nOrderedDict\n)Rcos\nsystem\n\x86.")))
+    ['collections.OrderedDict', 'os.system']
+    """
+    machine = _Survey(cursor, lambda identity, where: None, encoding)
+    machine.run()
+    return machine.names
+
+
 class _Survey(Machine):
     """A machine whose objects are all None, but for plain values, tuples, and the classes of storages."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.names: set[str] = set()
 
     def check(self, result: Any) -> None:
         """Nothing was made."""
@@ -44,20 +59,22 @@ def _nothing_of(*taken: str) -> Callable[[Machine, Any], None]:
     return act
 
 
-def _survey_name(machine: Machine, name: tuple[str, str]) -> None:
-    known = constructors.KNOWN.get(".".join(name))
+def _note_name(machine: Any, name: tuple[str, str]) -> None:
+    full = constructors.full_name(*name)
+    machine.names.add(full)
+    known = constructors.KNOWN.get(full)
     machine.stack.append(known if type(known) is StorageType else None)
 
 
-def _survey_stack_name(machine: Machine, argument: Any) -> None:
+def _note_stack_name(machine: Any, argument: Any) -> None:
     name, module = machine.pop(), machine.pop()
-    _survey_name(machine, (str(module), str(name)))
+    _note_name(machine, (str(module), str(name)))
 
 
 _Survey.actions = {
     **ACTIONS,
-    "GLOBAL": _survey_name,
-    "STACK_GLOBAL": _survey_stack_name,
+    "GLOBAL": _note_name,
+    "STACK_GLOBAL": _note_stack_name,
     **dict.fromkeys(("LIST", "DICT", "FROZENSET"), _nothing_of("group")),
     **dict.fromkeys(("APPENDS", "SETITEMS", "ADDITEMS"), _nothing_of("group", "one")),
     **dict.fromkeys(("APPEND", "BUILD", "REDUCE", "NEWOBJ"), _nothing_of("one", "one")),

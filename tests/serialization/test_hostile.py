@@ -16,6 +16,7 @@ from rushlight.serialization import (
     add_safe_globals,
     clear_safe_globals,
     get_safe_globals,
+    get_unsafe_globals_in_checkpoint,
     safe_globals,
 )
 from rushlight.serialization.archive import ArchiveWriter
@@ -112,6 +113,20 @@ def test_the_message_says_which_name_and_what_to_do():
                 stream(b"}" + text("model") + b"}" + text("weight") + call(name("a", "b")) + b"ss")
             )
         )
+
+
+def test_names_are_listed_without_building_anything():
+    data = stream(
+        b"]("
+        + call(name("os", "system"), text("x"))
+        + call(name("torch", "Size"), b")")
+        + name("a", "B")
+        + b"e"
+    )
+    for file in (zipped(data), streamed(data)):
+        with watched() as heard:
+            assert get_unsafe_globals_in_checkpoint(file) == ["a.B", "os.system"]
+        assert heard == []
 
 
 # -- classes that the user allows --------------------------------------------------------------------
