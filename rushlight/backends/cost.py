@@ -21,7 +21,8 @@ CALLS_NS = {
 #: Nanoseconds for an element of the result or of the largest operand, whichever are more.
 ELEMENT_NS = 0.5
 SLOW_NS = {
-    "exp": 2.0, "log": 2.0, "tanh": 4.0, "logistic": 4.0, "erf": 25.0, "erfc": 25.0, "sin": 8.0, "cos": 8.0,
+    "exp": 2.0, "log": 2.0, "tanh": 4.0, "logistic": 4.0, "erf": 25.0, "erfc": 25.0, "normal_distribution": 27.0,
+    "normal_density": 4.0, "sin": 8.0, "cos": 8.0,
     "power": 10.0, "log1p": 8.0, "expm1": 8.0, "softplus": 15.0, "sqrt": 1.0, "div": 1.0,
     "softmax": 5.0, "log_softmax": 5.0, "select": 2.0, "cast": 0.7,
     "gather": 2.0, "scatter_add": 10.0, "scatter": 5.0, "normalize_rows": 3.0, "normalize_rows_adjoint": 8.0,

@@ -6,7 +6,8 @@ the C library, lane by lane.
 
 Methods: Cody and Waite's reduction to |r| <= ln(2)/2 and a polynomial for exp; log(m) = 2 atanh((m-1)/(m+1)) for m
 in [sqrt(1/2), sqrt(2)); erf as a ratio of polynomials with the least greatest relative error (1.9e-8; rounded, it is
-within 7 units in the last place).
+within 7 units in the last place); the normal distribution as its density times a polynomial in 1 / (1 + p |x|), as
+Abramowitz and Stegun's 26.2.17 (the error is 1.3e-7, and 5e-6 of the result far below 0).
 """
 
 from __future__ import annotations
@@ -40,6 +41,13 @@ _ERF_ABOVE = (
 _ERF_BELOW = (
     1.0, 0.5020657950548308, 0.11410414083836191, 0.014968122478168401, 0.0011623884173839276,
     3.809048742496484e-05,
+)  # fmt: skip
+
+#: Of the normal distribution below 0: p, and the polynomial, which is multiplied with e^(-x^2 / 2).
+_NORMAL_STEP = 0.35
+_NORMAL = (
+    0.0, 0.1397615082260443, 0.1370592927186667, 0.14226760026008364, 0.010986563899792686, 0.20856739141094147,
+    -0.18287172277757469, 0.044229397852297715,
 )  # fmt: skip
 
 
@@ -237,6 +245,27 @@ def erf(b: Builder, x: Value) -> Value:
     one = b.intrinsic("copysign", b.const(1.0, x.kind, x.lanes), x)
     near = b.compare("lt", b.absolute(x), 3.92)
     return _nan_as(b, x, b.select(near, _clamped(b, value, -1.0, 1.0), one))
+
+
+def _bell(b: Builder, x: Value) -> Value:
+    """e^(-x^2 / 2)."""
+    return exp_down(b, x * x * -0.5)
+
+
+def normal_density(b: Builder, x: Value) -> Value:
+    """The density of the normal distribution with mean 0 and variance 1."""
+    return _bell(b, x) * (1 / math.sqrt(2 * math.pi))
+
+
+def normal_distribution(b: Builder, x: Value) -> Value:
+    """How much of that distribution lies below x."""
+    if x.kind == F64:
+        return library(b, "erfc", x * -math.sqrt(0.5)) * 0.5
+    t = 1.0 / b.fma(
+        b.absolute(x), b.const(_NORMAL_STEP, x.kind, x.lanes), b.const(1, x.kind, x.lanes)
+    )
+    below = _bell(b, x) * polynomial(b, t, _NORMAL)
+    return b.select(b.compare("lt", x, 0.0), below, 1.0 - below)
 
 
 def library(b: Builder, name: str, *operands: Value) -> Value:

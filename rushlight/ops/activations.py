@@ -11,7 +11,7 @@ from rushlight.core.shapes import dimension, size_of
 from rushlight.ops.complex_numbers import conjugate
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.operands import promote
-from rushlight.ops.pointwise import abs, erf, exp, sigmoid, tanh
+from rushlight.ops.pointwise import abs, exp, sigmoid, tanh
 from rushlight.ops.reduction import sum
 from rushlight.ops.sampling import unary_samples
 from rushlight.ops.selection import choose, gate
@@ -406,12 +406,44 @@ def threshold(
 threshold.samples(threshold_values_samples)
 
 
+@op(function=False)
+def normal_density(input: Array) -> Array:
+    """The density of the normal distribution with mean 0 and variance 1."""
+    return special.normal_density(input)
+
+
+@normal_density.gradient("input")
+def normal_density_gradient(grad: Array, input: Array, out: Array) -> Array:
+    return grad * -input * out
+
+
+@normal_density.samples
+def normal_density_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(3, 4))
+
+
+@op(function=False)
+def normal_distribution(input: Array) -> Array:
+    """How much of that distribution lies below a number."""
+    return special.normal_distribution(input)
+
+
+@normal_distribution.gradient("input")
+def normal_distribution_gradient(grad: Array, input: Array) -> Array:
+    return grad * normal_density(input)
+
+
+@normal_distribution.samples
+def normal_distribution_samples(make: Any) -> Iterator[Any]:
+    yield Sample(make(3, 4))
+
+
 @op(module="nn.functional", differentiable=True)
 def gelu(input: Array, *, approximate: str = "none") -> Array:
     """X * Phi(x) with the normal distribution's Phi, or its "tanh" approximation (Hendrycks and Gimpel, 2016)."""
     _floating("gelu", input)
     if approximate == "none":
-        return p.mul(input, _scaled(p.add(special.erf(_scaled(input, math.sqrt(0.5))), 1), 0.5))
+        return p.mul(input, special.normal_distribution(input))
     if approximate != "tanh":
         raise RuntimeError(f"approximate argument must be either none or tanh: {approximate!r}")
     cube = p.mul(input, p.mul(input, input))
@@ -422,8 +454,7 @@ def gelu(input: Array, *, approximate: str = "none") -> Array:
 @gelu.gradient("input")
 def gelu_gradient(grad: Array, input: Array, approximate: str) -> Array:
     if approximate == "none":
-        below = (erf(input * math.sqrt(0.5)) + 1) * 0.5
-        return grad * (below + input * exp(input * input * -0.5) * (1 / math.sqrt(2 * math.pi)))
+        return grad * (normal_distribution(input) + input * normal_density(input))
     scale = math.sqrt(2 / math.pi)
     inner = tanh((input + input * input * input * 0.044715) * scale)
     slope = (1 - inner * inner) * (1 + input * input * (3 * 0.044715)) * scale

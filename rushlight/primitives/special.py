@@ -241,8 +241,21 @@ def _i1e(x: Array) -> Array:
         return np.copysign(np.where(np.isnan(x), x, out), x)
 
 
+def _normal_density(x: Array) -> Array:
+    return np.asarray(np.exp(x * x * x.dtype.type(-0.5)) * x.dtype.type(1 / math.sqrt(2 * math.pi)))
+
+
+def _normal_distribution(x: Array) -> Array:
+    half = x.dtype.type(0.5)
+    return np.asarray((_erf(x * x.dtype.type(math.sqrt(0.5))) + 1) * half)
+
+
 erf = elementwise("erf", 1, in_float32(_array(_erf)))
 erfc = elementwise("erfc", 1, _in_float64(_array(_erfc)))
+normal_density = elementwise("normal_density", 1, in_float32(_array(_normal_density)))
+normal_distribution = elementwise(
+    "normal_distribution", 1, in_float32(_array(_normal_distribution))
+)
 erfcx = elementwise("erfcx", 1, _in_float64(_array(_erfcx)))
 erfinv = elementwise("erfinv", 1, _in_float64(_array(_erfinv)))
 lgamma = elementwise("lgamma", 1, _in_float64(_lgamma))

@@ -65,3 +65,19 @@ def test_at_the_ends(dtype: Any) -> None:
         np.testing.assert_array_equal(found, expected, err_msg=name)
         signs = np.signbit(np.where(np.isnan(expected), 0, expected))
         assert (np.signbit(np.where(np.isnan(found), 0, found)) == signs).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_normal_distribution_keeps_its_digits_far_below_zero(dtype: Any) -> None:
+    from rushlight.ops.activations import normal_density, normal_distribution
+
+    x = np.concatenate([np.linspace(-12, 12, 5001), [np.inf, -np.inf, np.nan]]).astype(dtype)
+    run = rushlight.compile(lambda x: (normal_distribution(x), normal_density(x)))
+    below, density = (r.numpy() for r in run(rushlight.from_numpy(x)))
+    with np.errstate(invalid="ignore"):
+        exact = np.array([0.5 * math.erfc(-v * math.sqrt(0.5)) for v in x.astype(float)])
+        bell = np.exp(-0.5 * x.astype(float) ** 2) / math.sqrt(2 * math.pi)
+    near, digits = (2e-7, 1e-5) if dtype == np.float32 else (1e-15, 1e-11)
+    np.testing.assert_allclose(below, exact, rtol=digits, atol=0)
+    np.testing.assert_allclose(below, exact, rtol=0, atol=near)
+    np.testing.assert_allclose(density, bell, rtol=digits, atol=0)

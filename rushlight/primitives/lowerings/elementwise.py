@@ -341,7 +341,9 @@ def _library(name: str) -> Callable[[Builder, Value], Value]:
 
 for _name, _function in {
     "exp": math.exp, "expm1": math.expm1, "log": math.log, "log1p": math.log1p, "tanh": math.tanh,
-    "logistic": math.logistic, "softplus": math.softplus, "erf": math.erf, "sqrt": lambda b, x: b.sqrt(x),
+    "logistic": math.logistic, "softplus": math.softplus, "erf": math.erf,
+    "normal_density": math.normal_density, "normal_distribution": math.normal_distribution,
+    "sqrt": lambda b, x: b.sqrt(x),
     "exp2": _library("exp2"), "log2": _library("log2"), "log10": _library("log10"), "sin": _library("sin"),
     "cos": _library("cos"), "tan": _library("tan"), "asin": _library("asin"), "acos": _library("acos"),
     "atan": _library("atan"), "sinh": _library("sinh"), "cosh": _library("cosh"), "asinh": _library("asinh"),
