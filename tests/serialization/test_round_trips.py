@@ -545,3 +545,82 @@ def test_text_of_python_2():
     assert rushlight.load(zipped(data), encoding="bytes") == b"ab\xe4"
     with pytest.raises(Exception, match="UnicodeDecodeError"):
         rushlight.load(zipped(data))
+
+
+def test_files_of_older_versions():
+    """No byte order, NumPy's old module names, a storage that was on a GPU, a tensor of PyTorch 0.3."""
+    from tests.serialization import hostile
+    from tests.serialization.test_hostile import zipped
+
+    file = io.BytesIO()
+    torch.save({"w": torch.arange(3)}, file, _disable_byteorder_record=True)
+    assert rushlight.load(_rewound(file))["w"].tolist() == [0, 1, 2]
+    on_gpu = hostile.identity(location=hostile.text("cuda:1"))
+    assert rushlight.load(zipped(hostile.stream(hostile.tensor(storage=on_gpu)))).tolist() == [
+        1,
+        1,
+        1,
+        1,
+    ]
+    first = hostile.call(
+        hostile.name("torch._utils", "_rebuild_tensor"),
+        on_gpu,
+        b"K\x01",
+        hostile.group(b"K\x02"),
+        hostile.group(b"K\x01"),
+    )
+    assert rushlight.load(zipped(hostile.stream(first))).tolist() == [1, 1]
+    scalar = hostile.call(
+        hostile.name("numpy.core.multiarray", "scalar"),
+        hostile.call(hostile.name("numpy", "dtype"), hostile.text("f8"), b"K\x00", b"K\x01"),
+        b"U\x08" + np.float64(2.5).tobytes(),
+    )
+    assert rushlight.load(zipped(hostile.stream(scalar)), encoding="bytes") == 2.5
+
+
+def test_old_views_of_storages():
+    """Before PyTorch 0.4, a storage could be a part of another."""
+    import struct
+
+    from tests.serialization import hostile
+
+    part = hostile.group(hostile.text("1"), b"K\x01", b"K\x02")
+    identity = hostile.group(
+        hostile.text("storage"),
+        hostile.name("torch", "FloatStorage"),
+        hostile.text("0"),
+        hostile.text("cpu"),
+        b"K\x04",
+        part,
+    )
+    state = hostile.stream(hostile.tensor(storage=identity + b"Q", size=hostile.group(b"K\x02")))
+    file = io.BytesIO()
+    torch.save(0, file, _use_new_zipfile_serialization=False)
+    head = file.getvalue()[: file.getvalue().index(b"\x80\x02K\x00.")]
+    keys = hostile.stream(b"]" + hostile.text("0") + b"a")
+    data = head + state + keys + struct.pack("<q", 4) + np.arange(4, dtype=np.float32).tobytes()
+    assert (
+        torch.load(io.BytesIO(data)).tolist() == rushlight.load(io.BytesIO(data)).tolist() == [1, 2]
+    )
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_memory_that_loading_takes(format):
+    import tracemalloc
+
+    file = io.BytesIO()
+    rushlight.save(
+        [rushlight.ones(100_000) for _ in range(20)],
+        file,
+        _use_new_zipfile_serialization=FORMATS[format],
+    )
+    size = len(file.getvalue())
+    file.seek(0)
+    tracemalloc.start()
+    try:
+        found = rushlight.load(file)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(found) == 20
+    assert peak < (1.1 if format == "zip" else 2.1) * size
