@@ -9,8 +9,7 @@ import sys
 import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rushlight.compiler.assembly import HostStep
 from rushlight.compiler.peak import Machine, machine
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 NAME_WIDTH, MODULE_WIDTH, LOOPS_WIDTH = 34, 22, 44
 
 
-@dataclass(frozen=True)
-class Figures:
+class Figures(NamedTuple):
     """One kernel (or one equation on the host) in one run."""
 
     name: str
@@ -102,13 +100,13 @@ def run_timed(executable: Executable) -> list[Figures]:
         executable.check()
         # The processor's clock and Python's may differ by some parts in a thousand; events must nest all the same.
         places = started + clock * min(1.0, (ended - started) / max(clock[-1], 1.0))
+        at, spent = places.astype(int).tolist(), ((clock[1:] - clock[:-1]) * 1e-9).tolist()
         for n, kernel in enumerate(step.kernels):
             origin = executable.assembly.scopes.get(id(kernel))
             found.append(
                 Figures(
                     kernel.name, origin.scope if origin else "", origin.site if origin else "", loops_of(kernel),
-                    float(clock[n + 1] - clock[n]) * 1e-9, kernel.flops, kernel.bytes, False, int(places[n]),
-                    int(places[n + 1]),
+                    spent[n], kernel.flops, kernel.bytes, False, at[n], at[n + 1],
                 )
             )  # fmt: skip
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,7 @@ def _part(executable: Any, runs: list[list[Any]]) -> Part:
     passes: list[tuple[str, Any]] = []
     optimize(executable.traced, lambda name, graph: passes.append((name, graph)))
     kernels = [
-        replace(each[0], seconds=statistics.median(k.seconds for k in each))
+        each[0]._replace(seconds=statistics.median(k.seconds for k in each))
         for each in zip(*runs, strict=True)
     ]
     return Part(
