@@ -18,14 +18,16 @@ import threading
 from collections.abc import Sequence
 from operator import attrgetter
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rushlight.autograd.chaining import Chained, Follower
 from rushlight.autograd.node import Node
 from rushlight.backends.settings import settings
 from rushlight.core.dtypes import get_default_dtype
+
+if TYPE_CHECKING:
+    from rushlight.autograd.chaining import Follower
 
 ndarray = np.ndarray
 
@@ -46,6 +48,7 @@ class _Keys(threading.local):
     """The tapes that this thread has seen: how often, or what they became (None: nothing)."""
 
     def __init__(self) -> None:
+        #: Seconds that a tape's backwards have taken, or its chains, or None where it has none.
         self.known: dict[Any, Any] = {}
 
 
@@ -87,12 +90,15 @@ class Survey:
         nodes, arrays = self.nodes, self.arrays
         self.nodes, self.arrays = [], []  # the engine is to hold nothing longer than it needs it
         found = _keys.known.get(self.key, 0.0)
-        if isinstance(found, Chained):
-            return found.run(nodes, arrays, retain_graph)
-        if found is not None:
-            self.began = perf_counter()
-            if found > SECONDS + SECONDS_A_NODE * len(nodes):
-                self.follower = Follower(nodes, arrays)
+        if found is None:
+            return None
+        if not isinstance(found, float):
+            return found.run(nodes, arrays, retain_graph)  # type: ignore[no-any-return]
+        self.began = perf_counter()
+        if found > SECONDS + SECONDS_A_NODE * len(nodes):
+            from rushlight.autograd.chaining import Follower
+
+            self.follower = Follower(nodes, arrays)
         return None
 
     def finish(self) -> None:
