@@ -118,6 +118,9 @@ def test_tensor_datasets_are_indexed_at_once() -> None:
     loader = DataLoader(Subset(Watched(rushlight.arange(10)), [9, 8, 7]), batch_size=2)
     assert [b.tolist() for (b,) in loader] == [[9, 8], [7]]
     assert calls == [[9, 8], [7]]
+    loader = DataLoader(Subset(Watched(rushlight.arange(10)), np.array([9, 8, 7])), batch_size=3)
+    assert [b.tolist() for (b,) in loader] == [[9, 8, 7]]
+    assert len(calls) == 3
     own = DataLoader(Watched(rushlight.arange(3)), 3, collate_fn=len)
     assert list(own) == [3]
 
@@ -291,6 +294,25 @@ def _local_error(index: int) -> Any:
 def test_what_cannot_be_pickled_is_told(item: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="in DataLoader worker process 0"):
         list(DataLoader(Items(item), 1, num_workers=1, collate_fn=list))
+
+
+def test_large_rows_are_the_samples_one_by_one() -> None:
+    rows = TensorDataset(rushlight.rand(40, 3, 70, 71), rushlight.arange(40))
+
+    def loader(size: int, collate: Any) -> DataLoader[Any]:
+        order = rushlight.Generator()
+        return DataLoader(rows, size, shuffle=True, generator=order, collate_fn=collate)
+
+    def one_by_one(samples: Any) -> Any:
+        return [rushlight.stack(column) for column in zip(*samples, strict=True)]
+
+    for size in (7, 33):
+        for (x, i), (y, j) in zip(loader(size, None), loader(size, one_by_one), strict=True):
+            assert x.equal(y) and i.equal(j) and x.is_contiguous()
+    many = [rushlight.from_numpy(np.asfortranarray(np.random.rand(5, 70_000))) for _ in range(5)]  # noqa: NPY002
+    assert default_collate(many).equal(rushlight.stack(many))
+    with pytest.raises(IndexError):
+        list(DataLoader(rows, 33, sampler=[*range(33), 40]))
 
 
 def test_a_subclass_reads_its_own_way() -> None:

@@ -8,8 +8,11 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from rushlight.core.sites import warn_user
 from rushlight.ops import public
+from rushlight.primitives.interpreter import slot
 from rushlight.random.generator import Generator
 from rushlight.tensor.tensor import Tensor, wrap
 from rushlight.utils.data.rows import taken
@@ -79,7 +82,7 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
 
         None where only reading them one by one is sure to give the same, or the same error.
         """
-        if any(type(i) is not int for i in indices):
+        if slot.recorder is not None or not _whole_numbers(indices):
             return None
         if any(type(t) is not Tensor or t.requires_grad for t in self.tensors):
             return None
@@ -87,6 +90,10 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
             return [wrap(taken(t._array, indices)) for t in self.tensors]
         except IndexError:
             return None
+
+
+def _whole_numbers(indices: Sequence[Any]) -> bool:
+    return all(kind is int or issubclass(kind, np.integer) for kind in set(map(type, indices)))
 
 
 class StackDataset(Dataset[Any]):
