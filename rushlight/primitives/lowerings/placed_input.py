@@ -62,9 +62,9 @@ class _Patches(InputWriter):
         self.wide = vectors * self.lanes
         self.line = (geometry.kernel[1] + geometry.window[1] - 1) * geometry.channels
         self.lines = geometry.kernel[0] + geometry.window[0] - 1
-        #: Result channels whose part of the table stays in the first cache.
+        #: Result channels whose part of the table comes out of the first cache, or most of it.
         each = geometry.places * self.wide * BYTES[self.kind]
-        self.piece = max(1, min(self.outer, plan.target.first_cache * 5 // 8 // each))
+        self.piece = max(1, min(self.outer, plan.target.first_cache * 5 // 4 // each))
         self.pieces = -(-self.outer // self.piece)
         self.piece = -(-self.outer // self.pieces)
 
