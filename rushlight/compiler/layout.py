@@ -1,10 +1,10 @@
 """Layout: in which order the dimensions of a value lie in memory.
 
-Pictures (N, C, ...) keep channels side by side (many channels) or images side by side (few channels, a batch that fills
-vectors): lanes are then never wasted, whatever the width of the picture. It is one decision for all pictures that
-convolutions, poolings and elementwise equations tie together, made by what their convolutions would cost, because a
-chain that changes its layout half way pays for the copies. Sequences that are only read with steps and batch exchanged
-lie as they are read. Everything else lies in the order of its indices.
+Pictures (N, C, ...) keep channels side by side (many channels), or images (few channels, a batch that fills vectors),
+or lie as users have them (few channels, and rows that fill vectors): few lanes are then wasted. It is one decision for
+all pictures that convolutions, poolings and elementwise equations tie together, made by what their convolutions would
+cost, because a chain that changes its layout half way pays for the copies. Sequences that are only read with steps and
+batch exchanged lie as they are read. Everything else lies in the order of its indices.
 """
 
 from __future__ import annotations

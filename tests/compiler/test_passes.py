@@ -13,6 +13,7 @@ import rushlight
 from rushlight.compiler.graph import Equation, Graph, Var, evaluate
 from rushlight.compiler.passes import (
     PASSES,
+    convolve_what_was_placed,
     drop_dead,
     join_updates,
     optimize,
@@ -140,6 +141,21 @@ CASES = [
   return %4
 """,
         ["add", "exp", "mul"],
+    ),
+    (
+        convolve_what_was_placed,
+        """graph(
+  %0: float32[2,3,4,4] "x"
+  %1: float32[5,3,3,3] "weight"
+  %2: float32[2,5,1,1] "gradient"
+  %3: uint8[2,5,1,1] "places"
+)
+  %4: float32[2,5,2,2] = place_windows(%2, %3; size=(2, 2), stride=(2, 2), before=(0, 0), after=(0, 0), dilation=(1, 1), shape=(2, 5, 2, 2))
+  %5: float32[2,3,4,4] = convolve_input(%4, %1; stride=(1, 1), before=(0, 0), after=(0, 0), dilation=(1, 1), groups=1, size=(4, 4))
+  %6: float32[5,3,3,3] = convolve_weight(%0, %4; stride=(1, 1), before=(0, 0), after=(0, 0), dilation=(1, 1), groups=1, size=(3, 3))
+  return %5, %6
+""",  # noqa: E501
+        ["convolve_input_placed", "convolve_weight_placed"],
     ),
 ]
 

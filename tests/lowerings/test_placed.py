@@ -168,3 +168,42 @@ def test_convolution_that_pools(
             seen.append([t.detach().numpy() for t in (y, *grads)])
         for eager, native in zip(*seen, strict=True):
             np.testing.assert_allclose(native, eager, rtol=1e-4, atol=1e-4 * np.abs(eager).max())
+
+
+def test_places_that_are_returned_are_those_behind_the_relu() -> None:
+    """Windows without a positive number choose their first pixel, as eager has it."""
+    rushlight.manual_seed(0)
+    conv = rushlight.nn.Conv2d(1, 4, 3)
+    with rushlight.no_grad():
+        conv.bias.fill_(-0.4)
+    x = rushlight.randn(3, 1, 12, 18)
+
+    def call(x: Any) -> Any:
+        y = rushlight.relu(conv(x))
+        return rushlight.nn.functional.max_pool2d(y, 2, return_indices=True)
+
+    with rushlight.no_grad():
+        (values, places), (native_values, native_places) = call(x), rushlight.compile(call)(x)
+    assert (values == 0).any()
+    assert_array_equal(native_places.numpy(), places.numpy())
+    np.testing.assert_allclose(native_values.numpy(), values.numpy(), atol=1e-5)
+
+
+def test_gradients_of_overlapping_windows_are_placed() -> None:
+    """Only windows side by side leave the noughts out: where others overlap, a pixel may be chosen twice."""
+    rushlight.manual_seed(0)
+    conv = rushlight.nn.Conv2d(3, 8, 3)
+    x = rushlight.randn(2, 3, 11, 13)
+
+    def step(x: Any) -> Any:
+        conv.zero_grad()
+        y = rushlight.nn.functional.max_pool2d(rushlight.relu(conv(x)), 3, stride=2)
+        (y * y).sum().backward()
+        return y
+
+    step(x)
+    want = conv.weight.grad.numpy().copy()
+    compiled = rushlight.compile(step)
+    compiled(x)
+    assert "convolve_weight" in str(compiled.graph)
+    np.testing.assert_allclose(conv.weight.grad.numpy(), want, rtol=1e-4, atol=1e-4)
