@@ -206,8 +206,7 @@ class Recording:
         """The bytes and addresses of arrays that were not seen before; from now on it is noted when they go."""
         found = []
         for array in _arrays(value):
-            while isinstance(array.base, np.ndarray):
-                array = array.base
+            array = _owner(array)
             key = id(array)
             if key not in self._live and array.nbytes:
                 address = array.__array_interface__["data"][0]
@@ -255,6 +254,17 @@ def _arrays(result: Any) -> Iterator[Any]:
     elif isinstance(result, (tuple, list)):
         for item in result:
             yield from _arrays(item)
+
+
+def _owner(array: Any) -> Any:
+    """The array whose memory this one looks into; NumPy puts an object of its own between some views and it."""
+    while True:
+        base = array.base
+        if not isinstance(base, np.ndarray):
+            base = getattr(base, "base", None)
+            if not isinstance(base, np.ndarray):
+                return array
+        array = base
 
 
 def _user_stack(frame: FrameType | None) -> Iterator[tuple[CodeType, int]]:

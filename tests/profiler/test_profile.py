@@ -219,14 +219,16 @@ def test_memory_that_was_there_before_is_nobodys() -> None:
     with profile(profile_memory=True) as found:
         old.mul_(2)
         half = old[:50]
+        wide = old.expand(3, 100).unfold(1, 2, 1)
         joined = rushlight.stack([old, other])
         with record_function("gives back"):
             del other
     moved = {e.key: e.self_cpu_memory_usage for e in found.key_averages()}
     assert moved["aten::mul_"] == moved["aten::slice"] == 0
+    assert moved["aten::expand"] == moved["aten::unfold"] == 0
     assert moved["aten::stack"] + moved.get("aten::cat", 0) == 800
     assert moved["gives back"] == -400
-    assert half.shape == (50,) and joined.shape == (2, 100)
+    assert half.shape == (50,) and wide.shape == (3, 99, 2) and joined.shape == (2, 100)
 
 
 def test_lines_and_modules() -> None:
