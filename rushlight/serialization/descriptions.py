@@ -111,6 +111,11 @@ def refusal(value: Any, path: str, why: str = "") -> TypeError:
             f"{value.__module__}.{value.__qualname__}{at} cannot be saved: no file can name what is "
             "to be called when it is loaded. Save a word that stands for it"
         )
+    if isinstance(value, Tensor):
+        return TypeError(
+            f"a tensor of the class {kind.__module__}.{kind.__qualname__}{at} cannot be saved, as only "
+            "code could build it again. Save the plain tensor, its .data"
+        )
     if hasattr(value, "state_dict"):
         what = "network" if hasattr(value, "named_parameters") else "object"
         return TypeError(

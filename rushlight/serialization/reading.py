@@ -143,4 +143,4 @@ def _explain_loss(source: Source, encoding: str, problem: DamagedFileError) -> N
             raise DamagedFileError(
                 f"{problem}. The first that is not whole is the record 'data/{key}' of "
                 f"{asked.nbytes} bytes, which holds the tensor {where!r}"
-            )
+            ) from None

@@ -116,15 +116,16 @@ class safe_globals:
 
     def __init__(self, safe_globals: list[Any]) -> None:
         self._entries = _entries(safe_globals)
-        self._before: list[dict[str, Any]] = []
+        self._before: list[dict[str, Any]] = []  # what these names meant outside of the block
 
     def __enter__(self) -> None:
-        self._before.append(dict(_named))
+        self._before.append({name: _named[name] for name in self._entries if name in _named})
         _named.update(self._entries)
 
     def __exit__(self, *exception: Any) -> None:
         before = self._before.pop()
-        _named.clear()
+        for name in self._entries:
+            _named.pop(name, None)
         _named.update(before)
 
 

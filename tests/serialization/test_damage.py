@@ -229,6 +229,10 @@ class Config:
     pass
 
 
+class Marked(rushlight.Tensor):
+    pass
+
+
 def test_what_cannot_be_saved_says_where_it_is_and_what_to_do():
     net = nn.Linear(1, 1)
     for value, words in {
@@ -238,10 +242,11 @@ def test_what_cannot_be_saved_says_where_it_is_and_what_to_do():
         "function": r"open.*no file can name what is to be called",
         "class": r"Config.*Save a word that stands for it",
         "object array": r"numpy\.ndarray",
+        "subclass": r"tensor of the class .*Marked.*Save the plain tensor",
     }.items():
         bad = {
             "net": net, "optimizer": rushlight.optim.SGD(net.parameters(), lr=0.1), "config": Config(),
-            "function": open, "class": Config, "object array": np.array([None]),
+            "function": open, "class": Config, "object array": np.array([None]), "subclass": Marked(),
         }[value]  # fmt: skip
         with pytest.raises(TypeError) as caught:
             rushlight.save({"state": [0, {value: bad}]}, io.BytesIO())

@@ -176,6 +176,9 @@ def test_a_block_allows_and_forgets(no_safe_globals):
         data = stream(name("elsewhere", "Careful") + b")\x81}" + text("a") + b"K\x01sb")
         found = rushlight.load(zipped(data))
         assert type(found) is Careful and found.seen == {"a": 1}
+        with safe_globals([Config]):
+            pass
+        assert Config in get_safe_globals()
     assert get_safe_globals() == [Listed]
 
 
