@@ -12,8 +12,9 @@ from rushlight.compiler.pool import pool, ticks_per_nanosecond
 
 #: A call is shared by threads from this many nanoseconds on, in chunks of at least this many.
 SHARED_NS, CHUNK_NS = 4000.0, 2000.0
-#: Chunks of a call, at most: enough that a thread that is put aside holds up little.
-MOST_CHUNKS = 32
+#: Chunks of a call, at most: enough that a thread that is put aside holds up little. Of a call that takes `LONG_NS`
+#: there are twice as many, as the last one is waited for.
+MOST_CHUNKS, LONG_NS = 32, 150_000.0
 
 
 class Program:
@@ -44,7 +45,8 @@ class Program:
         for row, (name, places, items, work, checks) in zip(self._table, calls):
             total_ns = items * work
             serial = items < 2 or total_ns < shared_ns
-            chunk = max(1, -(-items // MOST_CHUNKS), int(CHUNK_NS / max(work, 0.01)))
+            most = MOST_CHUNKS * (2 if total_ns >= LONG_NS else 1)
+            chunk = max(1, -(-items // most), int(CHUNK_NS / max(work, 0.01)))
             chunk = min(chunk, max(1, -(-items // 2)))
             flags = driver.SERIAL * serial + driver.CHECKS * checks
             row[:] = (library.address(name), base + at * 8, items, chunk, flags)
