@@ -221,6 +221,9 @@ def rows(n: int) -> Iterator[Case]:
         yield Case(
             f"layer_norm {shape}", _with_gradients(lambda x, w: F.layer_norm(x, w.shape, w)), (x, w)
         )
+        yield Case(
+            f"rows {shape}", _with_gradients(lambda x, w: F.layer_norm(x, w.shape, w, w)), (x, w)
+        )
     x, w = _make(4, n, 3, 5, grad=True), _make(n, grad=True)
     yield Case(
         "batch_norm",
@@ -232,6 +235,12 @@ def rows(n: int) -> Iterator[Case]:
         "attention",
         _with_gradients(lambda q: F.scaled_dot_product_attention(q, q, q, is_causal=True)),
         (q,),
+    )
+    k = _make(2, 2, n + 5, 8, grad=True)
+    yield Case(
+        "attention across",
+        _with_gradients(lambda q, k: F.scaled_dot_product_attention(q, k, k[..., :3])),
+        (q, k),
     )
 
 
