@@ -20,6 +20,7 @@ def one_line(problem: BaseException) -> str:
 def expected() -> tuple[Any, ...]:
     """The exceptions that mean: the user can mend it."""
     from rushlight.datasets import DownloadError, IdxError, PictureError
-    from rushlight.serialization import CheckpointError
+    from rushlight.serialization.errors import CheckpointError, UnpicklingError
 
-    return (CommandError, DownloadError, IdxError, PictureError, CheckpointError, OSError)
+    files = (CheckpointError, UnpicklingError, OSError)
+    return (CommandError, DownloadError, IdxError, PictureError, *files)

@@ -8,14 +8,18 @@ from typing import Any
 import click
 
 from rushlight.cli import report
-from rushlight.serialization import read_checkpoint
+from rushlight.serialization import load, read_checkpoint
+from rushlight.serialization.tree import named_arrays
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def info(file: Path) -> None:
-    """Prints what a checkpoint holds: how it was made, how it did, and its tensors."""
-    arrays, text = read_checkpoint(file)
+    """Prints what a checkpoint holds: how it was made, how it did, and its tensors.
+
+    Reads safetensors files and those of PyTorch.
+    """
+    arrays, text = _read(file)
     print(f"{file}: {file.stat().st_size:,} bytes, {len(arrays)} tensors")
     about = text.get("about") if text is not None else None
     if isinstance(about, dict):
@@ -35,6 +39,15 @@ def info(file: Path) -> None:
         for name, array in arrays.items()
     ]
     print(report.table(rows, ("tensor", "dtype", "shape", "elements")))
+
+
+def _read(file: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The tensors of a file by their names, and its description if it has one."""
+    with file.open("rb") as stream:
+        start = stream.read(2)
+    if start in (b"PK", b"\x80\x02"):  # PyTorch's formats: a zip archive, a pickle stream
+        return named_arrays(load(file)), None
+    return read_checkpoint(file)
 
 
 def _plain(value: Any) -> str:

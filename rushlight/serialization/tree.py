@@ -86,3 +86,22 @@ def without_tensors(tree: Any, arrays: Mapping[str, Any]) -> Any:
     if set(tree) == {_PAIRS}:
         return {str(key): without_tensors(value, arrays) for key, value in tree[_PAIRS]}
     return {key: without_tensors(value, arrays) for key, value in tree.items()}
+
+
+def named_arrays(state: Any) -> dict[str, Any]:
+    """The arrays of all tensors in nested dicts, lists and tuples, under the dotted names of their places.
+
+    Anything else is passed over; containers may hold themselves.
+    """
+    found: dict[str, Any] = {}
+    seen: set[int] = set()
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), state)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, Tensor):
+            found[".".join(path) or "tensor"] = value._array
+        elif isinstance(value, (Mapping, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))
+            entries = value.items() if isinstance(value, Mapping) else enumerate(value)
+            waiting += reversed([((*path, str(key)), item) for key, item in entries])
+    return found

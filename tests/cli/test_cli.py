@@ -96,6 +96,21 @@ def test_info(trained, capsys):
     (folder / "strange").unlink()
 
 
+def test_info_of_pytorchs_files(tmp_path, capsys):
+    state = {
+        "model": rushlight.nn.Linear(3, 2).state_dict(),
+        "best": [rushlight.ones(4)],
+        "epoch": 3,
+    }
+    for new in (True, False):
+        rushlight.save(state, tmp_path / "a.pt", _use_new_zipfile_serialization=new)
+        assert run(["info", str(tmp_path / "a.pt")]) == 0
+        out = capsys.readouterr().out
+        assert "3 tensors" in out and "model.weight" in out and "best.0" in out and "[2, 3]" in out
+    (tmp_path / "a.pt").write_bytes(b"\x80\x02cos\nsystem\n.")
+    assert "os.system" in fails(capsys, "info", tmp_path / "a.pt")
+
+
 def test_predict_reads_any_picture(trained, tmp_path, capsys):
     from PIL import Image
 
