@@ -38,6 +38,8 @@ def dlpack(
     """
     if stream not in (None, -1):
         raise AssertionError("stream should be None on cpu.")
+    if dl_device is not None and tuple(dl_device) != _CPU:
+        raise BufferError(f"a tensor on the CPU can't be exported to the device {dl_device}")
     if self.requires_grad:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
     return _capsule(self, max_version=max_version, dl_device=dl_device, copy=copy)
@@ -155,7 +157,7 @@ def _array_of(capsule: Any) -> tuple[Any, bool]:
         raise RuntimeError(
             "from_dlpack received an invalid capsule: each can be taken once, and this one was taken before"
         ) from problem
-    except RuntimeError:  # NumPy does not know something, and has left the capsule as it was
+    except (RuntimeError, BufferError):  # NumPy does not know something; the capsule is as it was
         from rushlight.tensor.capsules import BFLOAT, STRANGE, UNSIGNED, type_in
 
         kind = type_in(capsule)

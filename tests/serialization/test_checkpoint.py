@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch, failing):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, failing, full)
+    monkeypatch.setattr(Path if failing == "replace" else os, failing, full)
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(path, {"x": rushlight.zeros(2)}, {"n": 2})
     monkeypatch.undo()
