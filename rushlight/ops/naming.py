@@ -17,6 +17,7 @@ _ATEN = {
     "convolution": "convolution",
     "copy": "copy_",
     "fill": "fill_",
+    "to_copy": "_to_copy",
     "zero": "zero_",
 }
 

@@ -127,6 +127,39 @@ def test_shapes_and_memory_are_those_of_torch() -> None:
                 assert a.cpu_memory_usage == b.cpu_memory_usage
 
 
+#: Statements in every form in which an op is called, and the names under which both libraries show them.
+STATEMENTS = {
+    "a + a": "aten::add", "2 * a": "aten::mul", "a @ m": "aten::matmul", "-a": "aten::neg", "a[1:]": "aten::slice",
+    "a[0]": "aten::select", "a[[0, 2]]": "aten::index", "m.t()": "aten::t", "a.view(2, 2)": "aten::view",
+    "a.add_(1)": "aten::add_", "a.mul_(a)": "aten::mul_", "lib.add(a, a, out=lib.empty(4))": "aten::add",
+    "lib.zeros(3)": "aten::zeros", "a.sum(0)": "aten::sum", "lib.cat([a, a])": "aten::cat",
+    "a.to(lib.float64)": "aten::_to_copy", "lib.fft.fft(a)": "aten::fft_fft", "a > 0": "aten::gt",
+    "lib.nn.functional.softmax(a, 0)": "aten::softmax", "lib.nn.functional.relu(a, inplace=True)": "aten::relu_",
+    "a.clone()": "aten::clone", "lib.sort(a)": "aten::sort",
+}  # fmt: skip
+
+
+def names_of(lib: Any, profiler: Any, statement: str) -> set[str]:
+    importlib.import_module(f"{lib.__name__}.fft")
+    scope = {"lib": lib, "a": lib.ones(4), "m": lib.eye(4)}
+    with profiler.profile() as found:
+        eval(statement, scope)
+    return {event.name for event in found.events()}
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_every_form_of_a_call_is_seen(statement: str) -> None:
+    assert STATEMENTS[statement] in names_of(rushlight, rushlight.profiler, statement)
+
+
+@pytest.mark.oracle
+def test_those_names_are_torchs() -> None:
+    torch, profiler = oracle()
+    for statement, name in STATEMENTS.items():
+        found = reports_once(lambda statement=statement: names_of(torch, profiler, statement))
+        assert name in found, (statement, found)
+
+
 def step_of_two_layers() -> Any:
     net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
     optimizer = rushlight.optim.SGD(net.parameters(), lr=0.1)
