@@ -18,6 +18,8 @@ Sizes = tuple[int, ...]
 
 def sizes(value: Any, rank: int, name: str, what: str) -> Sizes:
     """An int for all dimensions, or one for each."""
+    if type(value) is tuple and len(value) == rank and {*map(type, value)} == {int}:
+        return value
     if isinstance(value, (tuple, list)):
         if len(value) == 1:
             value = tuple(value) * rank
