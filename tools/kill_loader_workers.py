@@ -148,7 +148,7 @@ def row(name: str, times: int, one: Any) -> bool:
     good = not late and names_now <= names and files_now <= files + 2  # forkserver's own two
     print(
         f"{name}: {times} times, {late} later than {LIMIT_S:g} s, slowest {max(seconds):.3f} s, "
-        f"{len(names_now - names)} names left in /dev/shm, open files {files} before and {files_now} after",
+        f"names left in /dev/shm: {', '.join(sorted(names_now - names)) or 'none'}, open files {files} before and {files_now} after",
         flush=True,
     )
     return good
