@@ -145,10 +145,11 @@ def row(name: str, times: int, one: Any) -> bool:
     seconds = [one(METHODS[i % len(METHODS)]) for i in range(times)]
     names_now, files_now = left_behind()
     late = sum(s > LIMIT_S for s in seconds)
+    left = ", ".join(sorted(names_now - names)) or "none"
     good = not late and names_now <= names and files_now <= files + 2  # forkserver's own two
     print(
         f"{name}: {times} times, {late} later than {LIMIT_S:g} s, slowest {max(seconds):.3f} s, "
-        f"names left in /dev/shm: {', '.join(sorted(names_now - names)) or 'none'}, open files {files} before and {files_now} after",
+        f"names left in /dev/shm: {left}, open files {files} before and {files_now} after",
         flush=True,
     )
     return good
