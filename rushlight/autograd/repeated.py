@@ -131,7 +131,9 @@ def survey(roots: Sequence[Root]) -> Survey | None:
             if edge is not None and edge[0] not in index:
                 index[edge[0]] = 0
                 stack.append(edge[0])
-    if not FEWEST_NODES <= len(index) <= MOST_NODES:
+        if len(index) > MOST_NODES:
+            return None
+    if len(index) < FEWEST_NODES:
         return None
     nodes = sorted(index, key=_number, reverse=True)
     for i, node in enumerate(nodes):
