@@ -66,10 +66,10 @@ class Assembly:
         target: Target,
         writable: Sequence[tuple[int, int]] = (),
         strides: Mapping[int, Sequence[int]] | None = None,
-        careful: bool = False,
+        safe: int = -1,
     ) -> None:
         load_all()
-        self._careful = careful  # state is written at the end only
+        self._safe = safe  # only groups after this one write state, what others make of it is copied at the end
         graph, self._layouts = turn_inputs(graph, choose_layouts(graph, target))
         self.graph, self.target = graph, target
         self.grouping = Grouping(graph, lowered, self._pools, self._keeps_apart)
@@ -216,7 +216,7 @@ class Assembly:
                     self.outputs.append(array)
                     continue
                 direct = (
-                    not self._careful
+                    self.grouping.ready(var) > self._safe
                     and source not in returned
                     and self._may_overwrite(var, source)
                 )
@@ -268,9 +268,10 @@ class Assembly:
         written = {id(a.memory) for a in state}
         owners = [v for v, array in self.claimed.items() if id(array.memory) in written]
         begins = min((self.grouping.group_of[v].number for v in owners), default=None)
-        ends = max((n for key, n in self._risky.items() if key not in early), default=-1)
+        #: The last group that holds a step which may fail, but for those that come first.
+        self.last_risk = max((n for key, n in self._risky.items() if key not in early), default=-1)
         #: Whether a step that may fail comes after one that has changed the caller's state.
-        self.writes_early = begins is not None and begins < ends
+        self.writes_early = begins is not None and begins < self.last_risk
 
     def _store_copies(self, state: Sequence[Array]) -> None:
         """Copies values to where the caller wants them; what lies in state that is written is first taken aside."""
@@ -637,7 +638,9 @@ class Assembly:
 def assemble(graph: Graph, target: Target, writable: Sequence[tuple[int, int]]) -> Assembly:
     """The steps of a program that changes no state of its caller before the last thing that may fail."""
     found = Assembly(graph, target, writable)
-    return Assembly(graph, target, writable, careful=True) if found.writes_early else found
+    if not found.writes_early:
+        return found
+    return Assembly(graph, target, writable, safe=found.last_risk)
 
 
 def _copy_equation() -> Equation:
