@@ -65,6 +65,21 @@ class FusedSink(Sink):
         super().__init__(_as_made(group, next(iter(outputs.values()))))
         self.following = Following(group, outputs, looks)
 
+    def reshape(self, shape: Sequence[int]) -> Sink | None:
+        """The same equations over another shape, if all that they read and write can be seen in it."""
+        outputs, looks = {}, {}
+        for var, array in self.following.outputs.items():
+            seen = array.reshape(shape)
+            if seen is None:
+                return None
+            outputs[var] = seen
+        for var, leaf in self.following.leaves.items():
+            seen = leaf.array.reshape(shape)
+            if seen is None:
+                return None
+            looks[var] = Leaf(leaf.key, seen, leaf.equation)
+        return FusedSink(self.following.group, outputs, looks)
+
     def store(
         self,
         b: Kernel,

@@ -242,6 +242,11 @@ class Sink:
         """Where results are written: lanes are best put along an axis of stride 1."""
         return self.array.strides
 
+    def reshape(self, shape: Sequence[int]) -> Sink | None:
+        """The same place in another shape; None where that cannot be without moving anything."""
+        array = self.array.reshape(shape)
+        return None if array is None else Sink(array)
+
     def store(
         self,
         b: Kernel,
@@ -275,6 +280,10 @@ class WindowSink(Sink, ABC):
     def __init__(self, array: Array, window: tuple[int, ...]) -> None:
         super().__init__(array)
         self.window = window
+
+    def reshape(self, shape: Sequence[int]) -> Sink | None:
+        """Windows need the dimensions that they lie in."""
+        return None
 
     @abstractmethod
     def prepare(

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from rushlight.loops.arrays import Array, Sink
+from rushlight.loops.arrays import Array, Sink, contiguous_strides
 from rushlight.loops.builder import BYTES, Value
 from rushlight.loops.kernel import Kernel, Plan
 from rushlight.loops.nest import decompose, transpose
@@ -218,21 +218,22 @@ class WeightGradient:
 
     def _finish(self, sink: Sink, parts: int) -> None:
         """Adds the parts in order, and puts the sums where the weight's layout wants them."""
-        if type(sink) is Sink and sink.array.is_contiguous:
-            self._turn(sink.array, parts)
+        shape = (self.groups, self.outer, self.inner * product_of(self.kernel))
+        target = sink.reshape(shape)
+        if target is not None and target.strides[2] == 1:
+            self._turn(target, parts)
             return
         whole = self.plan.scratch(self.x.dtype, sink.shape)
-        self._turn(whole, parts)
+        self._turn(Sink(whole.look(shape, contiguous_strides(shape))), parts)
         copy_into(self.plan, sink, whole, "weight")
 
-    def _turn(self, target: Array, parts: int) -> None:
+    def _turn(self, target: Sink, parts: int) -> None:
         lanes, outer, kind = self.lanes, self.outer, self.kind
-        rows = self.inner * product_of(self.kernel)
+        rows = target.shape[2]
         wide = self.panels * self.width
         source = self.partial.look(
             (parts, self.groups, rows, wide), (self.groups * rows * wide, rows * wide, wide, 1)
         )
-        flat = target.look((self.groups, outer, rows), (outer * rows, rows, 1))
         ups, downs = -(-rows // lanes), -(-outer // lanes)
         work = lanes * (2.0 + 0.5 * parts)
         b = self.plan.kernel(
@@ -258,7 +259,7 @@ class WeightGradient:
             for j, vector in enumerate(transpose(b, vectors)):
 
                 def put(j: int = j, vector: Value = vector) -> None:
-                    flat.store(b, [group, first + j, row], vector, 2, mask)
+                    target.store(b, [group, first + j, row], vector, 2, mask)
 
                 if outer % lanes:
                     b.when(b.compare("lt", first + j, b.const(outer)), put)
