@@ -11,6 +11,7 @@ from rushlight.compiler.graph import Graph
 from rushlight.compiler.memory import plan_arena
 from rushlight.compiler.objects import load
 from rushlight.compiler.processor import host_target
+from rushlight.loops.builder import METADATA
 
 #: (kernel, places, items, nanoseconds an item takes, whether it checks its arguments), as `Program` wants them.
 Call = tuple[str, Sequence[tuple[Any, ...]], int, float, bool]
@@ -57,8 +58,7 @@ class Calls:
                 declared.update(dict.fromkeys(kernel.declarations()))
             places = [_place(array) for array in kernel.arrays]
             self.calls.append((name, places, kernel.items, kernel.work, kernel.checks))
-        loops = '!0 = distinct !{!0, !1}\n!1 = !{!"llvm.loop.unroll.disable"}'
-        self.library = load("\n".join([*sorted(declared), *texts.values(), loops, ""]))
+        self.library = load("\n".join([*sorted(declared), *texts.values(), METADATA, ""]))
         self.nanoseconds = sum(k.items * k.work for k in kernels)
 
     def placed(

@@ -20,6 +20,9 @@ from rushlight.primitives.lowerings.copying import copy_into
 from rushlight.primitives.lowerings.elementwise import LOWERED, may_raise
 from rushlight.primitives.lowerings.products.tiling import STREAM, goes_along_rows
 
+#: Results from this size on begin at a cache line: vectors then do not lie across two.
+ALIGNED_BYTES = 1 << 12
+
 
 class HostStep:
     """An equation that runs by its reference, between native kernels."""
@@ -67,8 +70,12 @@ class Assembly:
         writable: Sequence[tuple[int, int]] = (),
         strides: Mapping[int, Sequence[int]] | None = None,
         safe: int = -1,
+        streams: bool = False,
     ) -> None:
         load_all()
+        self._streams = (
+            streams  # what the caller gets, and nobody else reads, is stored past the caches
+        )
         self._safe = safe  # only groups after this one write state, what others make of it is copied at the end
         graph, self._layouts = turn_inputs(graph, choose_layouts(graph, target))
         self.graph, self.target = graph, target
@@ -221,7 +228,7 @@ class Assembly:
                     and self._may_overwrite(var, source)
                 )
             else:
-                memory = Memory(_bytes(var), f"output {number}")
+                memory = Memory(_bytes(var), f"output {number}", self._is_streamed(var))
                 array = (
                     Array(memory, var.dtype, var.shape)
                     if var.dtype.name in KINDS
@@ -235,6 +242,14 @@ class Assembly:
                 self.claimed[var] = array
             else:
                 self._copies.append((var, array))
+
+    def _is_streamed(self, var: Var) -> bool:
+        """Whether a result is better written past the caches: it is large, and no kernel reads it."""
+        return (
+            self._streams
+            and _bytes(var) >= ALIGNED_BYTES
+            and self.grouping.last_reader.get(self.grouping.root(var), -1) < 0
+        )
 
     def _check_first(self, state: Sequence[Array]) -> None:
         """Moves checks of what the caller gives to the front; finds whether state is written before another check."""
@@ -637,10 +652,13 @@ class Assembly:
 
 def assemble(graph: Graph, target: Target, writable: Sequence[tuple[int, int]]) -> Assembly:
     """The steps of a program that changes no state of its caller before the last thing that may fail."""
-    found = Assembly(graph, target, writable)
+    into = dict(writable)
+    given = [*graph.inputs, *(v for n, v in enumerate(graph.outputs) if n not in into)]
+    streams = sum(map(_bytes, given)) > target.second_cache
+    found = Assembly(graph, target, writable, streams=streams)
     if not found.writes_early:
         return found
-    return Assembly(graph, target, writable, safe=found.last_risk)
+    return Assembly(graph, target, writable, safe=found.last_risk, streams=streams)
 
 
 def _copy_equation() -> Equation:

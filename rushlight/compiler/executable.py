@@ -15,7 +15,7 @@ from weakref import WeakSet
 import numpy as np
 
 from rushlight.compiler.arena import arena
-from rushlight.compiler.assembly import HostStep, assemble
+from rushlight.compiler.assembly import ALIGNED_BYTES, HostStep, assemble
 from rushlight.compiler.graph import Graph
 from rushlight.compiler.memory import plan_arena
 from rushlight.compiler.objects import load
@@ -28,12 +28,11 @@ from rushlight.core.flags import verbosity
 from rushlight.core.floating import quiet, restore
 from rushlight.core.watch import watch
 from rushlight.loops.arrays import Array
+from rushlight.loops.builder import METADATA
 from rushlight.loops.kernel import Kernel
 
 #: Results up to this size have a second memory kept for them.
 SPARE_BYTES = 1 << 16
-#: Results from this size on begin at a cache line: vectors then do not lie across two.
-ALIGNED_BYTES = 1 << 12
 _probe = [object()]
 #: References that `getrefcount(list[i])` counts to an object that only the list holds.
 ALONE = getrefcount(_probe[0])
@@ -85,8 +84,7 @@ def module_text(steps: Sequence[Kernel | HostStep]) -> tuple[str, int]:
             if name not in texts:
                 texts[name] = text
                 declared.update(dict.fromkeys(step.declarations()))
-    loops = '!0 = distinct !{!0, !1}\n!1 = !{!"llvm.loop.unroll.disable"}'
-    return "\n".join([*sorted(declared), *texts.values(), loops, ""]), len(texts)
+    return "\n".join([*sorted(declared), *texts.values(), METADATA, ""]), len(texts)
 
 
 class Segment:

@@ -16,7 +16,7 @@ from rushlight.compiler.pool import threads_wanted
 from rushlight.compiler.processor import host_target
 from rushlight.compiler.program import Program
 from rushlight.loops.arrays import Array, Memory
-from rushlight.loops.builder import F32, Value
+from rushlight.loops.builder import F32, METADATA, Value
 from rushlight.loops.kernel import Kernel, Plan
 from rushlight.loops.nest import along
 
@@ -99,7 +99,7 @@ def stream_kernel(plan: Plan) -> tuple[Kernel, list[Array]]:
 def _runner(kernel: Kernel, memory: list[np.ndarray]) -> Callable[[], float]:
     """A function that runs the kernel once, and gives the seconds that it took."""
     text = "\n".join(
-        (*kernel.declarations(), kernel.finish(), '!0 = distinct !{!0, !1}\n!1 = !{!"llvm.loop.unroll.disable"}', "")
+        (*kernel.declarations(), kernel.finish(), METADATA, "")
     )  # fmt: skip
     places = [("slot", i, 0) for i in range(len(memory))]
     program = Program(load(text), [(kernel.name, places, kernel.items, kernel.work, False)], 0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -142,7 +143,13 @@ class Arithmetic:
             if folded is not None:
                 return folded
         word = (_FLOATING if left.kind in FLOATS else _INTEGER)[operation]
-        return self.emit(f"{word} {left.type} {left.text}, {right.text}", left.kind, left.lanes)
+        result = self.emit(f"{word} {left.type} {left.text}, {right.text}", left.kind, left.lanes)
+        if left.kind == I64 and left.lanes == 1:
+            if operation == "mul":
+                result._multiple = left.multiple * right.multiple
+            elif operation in ("add", "sub"):
+                result._multiple = math.gcd(left.multiple, right.multiple)
+        return result
 
     def _folded(self, operation: str, a: Value, b: Value) -> Value | None:
         """The result of whole numbers that are known while the text is written; None where it is not."""
@@ -209,9 +216,12 @@ class Arithmetic:
         )
         self.declared[full] = f"{vector_type(result, first.lanes)} @{full}({types})"
         given = ", ".join(f"{o.type} {o.text}" for o in operands) + (", " + extra if extra else "")
-        return self.emit(
+        found = self.emit(
             f"call {vector_type(result, first.lanes)} @{full}({given})", result, first.lanes
         )
+        if name in ("smin", "smax") and result == I64 and first.lanes == 1:
+            found._multiple = math.gcd(*(o.multiple for o in operands))
+        return found
 
     def fma(self, a: Any, b: Any, c: Value) -> Value:
         """A * b + c, rounded once."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rushlight.core.shapes import contiguous_strides, size_of
-from rushlight.loops.builder import BYTES, I1, Value
+from rushlight.loops.builder import BYTES, CACHE_LINE, I1, Value
 
 if TYPE_CHECKING:
     from rushlight.loops.kernel import Kernel
@@ -27,11 +27,13 @@ KINDS = {
 class Memory:
     """A piece of memory that a program uses: an input, an output, or a part of the arena."""
 
-    __slots__ = ("bytes", "name", "place")
+    __slots__ = ("bytes", "name", "place", "streamed")
 
-    def __init__(self, nbytes: int, name: str = "") -> None:
+    def __init__(self, nbytes: int, name: str = "", streamed: bool = False) -> None:
         self.bytes = nbytes
         self.name = name
+        #: Aligned, written once, not read again soon: stores need not fetch what they replace into the caches.
+        self.streamed = streamed
         #: Filled by the program: ("slot", number, byte offset) or ("arena", byte offset).
         self.place: tuple[Any, ...] | None = None
 
@@ -205,7 +207,8 @@ class Array:
             return
         stride = self.strides[axis]
         if stride == 1:
-            b.store(value, base, place, mask=mask)
+            streamed = self.memory.streamed and self.offset * BYTES[self.kind] % CACHE_LINE == 0
+            b.store(value, base, place, mask=mask, streamed=streamed)
             return
         for lane in range(value.lanes):
             one = b.extract(value, lane)

@@ -17,6 +17,7 @@ IEEE 754: no flag assumes NaN or infinity away, and products are fused with sums
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -40,9 +41,17 @@ from rushlight.loops.values import Value, literal, mangled, vector_type
 
 #: Whoever writes a kernel finds here what it is written with.
 __all__ = [
-    "BF16", "BYTES", "F16", "F32", "F64", "FLOATS", "HALVES", "I1", "I8", "I16", "I32", "I64", "PTR", "Builder",
-    "Value", "literal", "mangled", "module_text", "vector_type",
+    "BF16", "BYTES", "CACHE_LINE", "F16", "F32", "F64", "FLOATS", "HALVES", "I1", "I8", "I16", "I32", "I64",
+    "METADATA", "PTR", "Builder", "Value", "literal", "mangled", "module_text", "vector_type",
 ]  # fmt: skip
+
+#: Bytes of a cache line.
+CACHE_LINE = 64
+#: What loops and stores refer to, at the end of every module.
+UNROLLED, STREAMED = "!0", "!2"
+METADATA = f"""{UNROLLED} = distinct !{{{UNROLLED}, !1}}
+!1 = !{{!"llvm.loop.unroll.disable"}}
+{STREAMED} = !{{i32 1}}"""
 
 
 class Builder(Arithmetic):
@@ -148,8 +157,12 @@ class Builder(Arithmetic):
         offset: Any,
         mask: Value | None = None,
         align: int | None = None,
+        streamed: bool = False,
     ) -> None:
-        """Writes all lanes from element `offset` on; with a mask, those lanes only."""
+        """Writes all lanes from element `offset` on; with a mask, those lanes only.
+
+        `streamed`: past the caches, where that can be: `base` must then be aligned as vectors are.
+        """
         if mask is not None and mask.number == 1:
             # As one element: LLVM writes too many bytes where it folds a truncation into a store of one known lane.
             value, mask = self.extract(value, 0), None
@@ -159,7 +172,13 @@ class Builder(Arithmetic):
             value = self.convert(value, I8, signed=False)
         align = align or BYTES[kind]
         if mask is None:
-            self.lines.append(f"  store {value.type} {value.text}, ptr {place.text}, align {align}")
+            past = ""
+            if streamed and value.lanes > 1 and self.index(offset).multiple % value.lanes == 0:
+                align = min(value.lanes * BYTES[kind], CACHE_LINE)
+                past = f", !nontemporal {STREAMED}"
+            self.lines.append(
+                f"  store {value.type} {value.text}, ptr {place.text}, align {align}{past}"
+            )
             return
         name = f"llvm.masked.store.{mangled(value.kind, value.lanes)}.p0"
         self.declared[name] = f"void @{name}({value.type}, ptr, i32, {mask.type})"
@@ -258,6 +277,7 @@ class Builder(Arithmetic):
         else:
             self.lines.append(f"  br label %{head}")
         i = self.fresh(I64)
+        i._multiple = math.gcd(low.multiple, step)
         phis = [self.fresh(v.kind, v.lanes) for v in carried]
         self._start(head)
         place = len(self.lines)
@@ -269,7 +289,9 @@ class Builder(Arithmetic):
         following = self.emit(f"add i64 {i.text}, {step}", I64)
         latch = self._block
         more = self.compare("lt", following, high)
-        self.lines.append(f"  br i1 {more.text}, label %{head}, label %{after}, !llvm.loop !0")
+        self.lines.append(
+            f"  br i1 {more.text}, label %{head}, label %{after}, !llvm.loop {UNROLLED}"
+        )
         heads = [f"  {i.text} = phi i64 [{low.text}, %{before}], [{following.text}, %{latch}]"]
         for phi, first, last in zip(phis, carried, results, strict=True):
             heads.append(
@@ -329,5 +351,4 @@ def module_text(kernels: Sequence[Builder], globals_: Sequence[str] = ()) -> str
     for kernel in kernels:
         bodies.append(kernel.finish())
         declared.update(dict.fromkeys(kernel.declarations()))
-    loops = '!0 = distinct !{!0, !1}\n!1 = !{!"llvm.loop.unroll.disable"}'
-    return "\n".join([*globals_, *declared, *bodies, loops, ""])
+    return "\n".join([*globals_, *declared, *bodies, METADATA, ""])

@@ -59,13 +59,19 @@ def literal(value: Any, kind: str) -> str:
 class Value:
     """One SSA value. Python's operators emit arithmetic; comparisons are methods of the builder."""
 
-    __slots__ = ("builder", "kind", "lanes", "number", "text")
+    __slots__ = ("_multiple", "builder", "kind", "lanes", "number", "text")
 
     def __init__(
         self, builder: Arithmetic, text: str, kind: str, lanes: int = 1, number: Any = None
     ) -> None:
         self.builder, self.text, self.kind, self.lanes = builder, text, kind, lanes
         self.number = number  # of a scalar constant
+        self._multiple = 1
+
+    @property
+    def multiple(self) -> int:
+        """A number that a scalar is known to be a multiple of: it says how places in memory are aligned."""
+        return self._multiple if self.number is None else int(self.number)
 
     @property
     def type(self) -> str:

@@ -12,6 +12,7 @@ from rushlight.compiler.objects import load
 from rushlight.compiler.processor import host_target
 from rushlight.compiler.program import Program
 from rushlight.loops.arrays import Array, Memory, Sink
+from rushlight.loops.builder import METADATA
 from rushlight.loops.kernel import Plan
 from rushlight.primitives.lowerings import load_all
 
@@ -84,8 +85,7 @@ class Bench:
                     ("arena", array.memory.place[1] + array.offset * array.dtype.itemsize)
                 )
             calls.append((name, places, kernel.items, kernel.work, kernel.checks))
-        loops = '!0 = distinct !{!0, !1}\n!1 = !{!"llvm.loop.unroll.disable"}'
-        library = load("\n".join([*sorted(declared), *texts.values(), loops, ""]))
+        library = load("\n".join([*sorted(declared), *texts.values(), METADATA, ""]))
         status, slots = np.zeros(2, np.int64), np.zeros(1, np.int64)
         Program(library, calls, self.block.ctypes.data + self.start, status.ctypes.data).run(
             slots.ctypes.data

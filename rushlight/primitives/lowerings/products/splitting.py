@@ -17,6 +17,9 @@ PART_TERMS, PART_NS = 256, 4000.0
 MOST_PARTS = 16
 #: Few rows read `right` but once: so many of its rows at a time, from end to end, if all of them are more than this.
 STRIP_TERMS, STRIP_BYTES = 64, 256 * 1024
+#: Strips are made where rows are so long, and as many at least where they have as many terms each: threads then read
+#: the rows that they have written when these were updated, and not half of each row.
+STRIP_ROW, LEAST_STRIPS = 1024, 8
 
 
 def parts_of(product: Product, pieces: int, total_ns: float) -> int:
@@ -31,9 +34,13 @@ def strips_of(product: Product) -> int:
     if len(product.depth) != 1 or product.columns.right != 1:
         return 1
     step = product.depth[0].right * BYTES[product.kind]
-    if step < 2048 or step * product.terms < STRIP_BYTES or product.copies > 1:
+    if step < STRIP_ROW or step * product.terms < STRIP_BYTES or product.copies > 1:
         return 1
-    return product.terms // STRIP_TERMS
+    terms = product.terms
+    wanted = max(terms // STRIP_TERMS, min(LEAST_STRIPS, terms // LEAST_STRIPS), 1)
+    return min(
+        range(-(-wanted // 2), 2 * wanted), key=lambda n: (terms % n != 0, abs(n - wanted))
+    )  # of equal length, if that can be
 
 
 def split(plan: Plan, product: Product, parts: int) -> tuple[list[Product], Array]:
