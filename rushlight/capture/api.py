@@ -71,6 +71,8 @@ class Compiled:
         self._last_key: Any = None
         self._eager_reason: str | None = None
         self._new_states = 0
+        #: Wakes the threads that will share a program, while a call is still being prepared.
+        self._nudge: Callable[[], None] | None = None
         self._stats: dict[str, Any] = {"compiles": 0, "calls": 0, "eager_calls": 0, "reasons": []}
         self.graph: Any = None
         _registry().add(self)
@@ -131,6 +133,8 @@ class Compiled:
         if self._eager_reason is not None:
             stats["eager_calls"] += 1
             return self.function(*args, **kwargs)
+        if self._nudge is not None:
+            self._nudge()
         tensors: list[Tensor] = []
         kind = _kind(args, kwargs, tensors)
         with self._lock:
@@ -188,6 +192,8 @@ class Compiled:
             scan.undo()
             raise
         program.executable.title = self.name
+        if program.executable.shared:
+            self._nudge = program.executable.nudge
         if verbosity.level:
             telling.told(self.name, program, reason, time.perf_counter() - started)
         self._stats["compiles"] += 1

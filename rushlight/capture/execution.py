@@ -43,7 +43,7 @@ class Interpreted:
     def __init__(self, graph: Graph, writable: list[tuple[int, int]]) -> None:
         from rushlight.compiler.passes import optimize
 
-        self.title = ""
+        self.title, self.shared = "", False
         self.graph, self._writable = optimize(graph), dict(writable)
         self.inputs: list[Any] = [None] * len(self.graph.inputs)
         self.last: list[Any] = [None] * len(self.graph.outputs)

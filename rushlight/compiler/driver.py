@@ -14,6 +14,8 @@ When is a call done?  When LEFT, the chunks not finished yet, is zero. The calle
     then sleeps until the last chunk's thread wakes it: a caller that kept turning would hold the very core that the
     other thread waits for.
 And workers with nothing to do?  They turn for as long, then park: SLEEPERS says how many, SIGNAL is what they wait on.
+Must the first call wait for parked workers?  Not if somebody called `nudge` while the program was still being prepared:
+    it wakes them, and those that turn, turn anew.
 What of subnormal numbers?  FLUSH says whether they count as zero in kernels. The caller's control word is put back.
 """
 
@@ -110,6 +112,7 @@ entry:
   br label %idle
 idle:
   %since = call i64 @ticks()
+  %mark = load atomic i32, ptr %signalp monotonic, align 8
   br label %look
 look:
   %stop = load atomic i64, ptr %stopp monotonic, align 8
@@ -130,7 +133,11 @@ turn:
   %spent = sub i64 %now, %since
   %spin = load atomic i64, ptr %spinp monotonic, align 8
   %enough = icmp sgt i64 %spent, %spin
-  br i1 %enough, label %park, label %look
+  br i1 %enough, label %tired, label %look
+tired:
+  %sign = load atomic i32, ptr %signalp monotonic, align 8
+  %nudged = icmp ne i32 %sign, %mark
+  br i1 %nudged, label %idle, label %park
 park:
   %up = atomicrmw add ptr %sleepersp, i64 1 seq_cst
   %signal = load atomic i32, ptr %signalp seq_cst, align 8
@@ -161,6 +168,22 @@ call:
   %signalp = getelementptr i64, ptr %ctx, i64 $SIGNAL
   %old = atomicrmw add ptr %signalp, i32 1 seq_cst
   call void @wake(ptr %signalp, i32 %count)
+  br label %exit
+exit:
+  ret void
+}
+
+define void @nudge(ptr %ctx) {
+  ; There will be work: workers that are parked wake, those that turn do not park yet.
+entry:
+  %sleepersp = getelementptr i64, ptr %ctx, i64 $SLEEPERS
+  %signalp = getelementptr i64, ptr %ctx, i64 $SIGNAL
+  %old = atomicrmw add ptr %signalp, i32 1 seq_cst
+  %sleepers = load atomic i64, ptr %sleepersp seq_cst, align 8
+  %some = icmp ne i64 %sleepers, 0
+  br i1 %some, label %call, label %exit
+call:
+  call void @wake(ptr %signalp, i32 1073741824)
   br label %exit
 exit:
   ret void

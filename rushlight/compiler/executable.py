@@ -20,6 +20,7 @@ from rushlight.compiler.graph import Graph
 from rushlight.compiler.memory import plan_arena
 from rushlight.compiler.objects import load
 from rushlight.compiler.passes import optimize
+from rushlight.compiler.pool import nudge
 from rushlight.compiler.processor import host_target
 from rushlight.compiler.profile import run_told
 from rushlight.compiler.program import SHARED_NS, Program
@@ -163,6 +164,8 @@ class Executable:
                 segment.kernels.append(step)
             else:
                 self.segments.append(Segment([step]))
+        #: Whether threads share the work.
+        self.shared = False
         text, self.kernel_count = module_text(self.assembly.steps)
         kernels = [step for step in self.assembly.steps if isinstance(step, Kernel)]
         for kernel in kernels:
@@ -180,6 +183,7 @@ class Executable:
                     for k in segment.kernels
                 ]
                 segment.program = Program(self.library, calls, 0, self._status.ctypes.data, least)
+                self.shared |= segment.program.shared
 
     @property
     def text(self) -> str:
@@ -213,6 +217,9 @@ class Executable:
         self._addresses[self._status_slot] = self._status.ctypes.data
         #: The address of the slots' addresses, for a native call.
         self.slots: int = self._addresses.ctypes.data
+
+    #: Wakes the threads that will share a call which is still being prepared.
+    nudge = staticmethod(nudge)
 
     def bind(self, number: int, array: Any) -> None:
         """Sets an input of the calls to come. The array is read when a call is made, not now."""

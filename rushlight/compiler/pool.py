@@ -40,6 +40,7 @@ class Pool:
         self.address: int = library.address("run")
         #: run(context, program, slots, clock): all of them addresses, the last may be None.
         self.run = ctypes.CFUNCTYPE(integer, pointer, pointer, pointer, pointer)(self.address)
+        self._nudge = ctypes.CFUNCTYPE(None, pointer)(library.address("nudge"))
         self._rouse = ctypes.CFUNCTYPE(None, pointer, ctypes.c_int32)(library.address("rouse"))
         self._workers: list[Worker] = []
         self.words[driver.FLUSH] = int(flush)
@@ -58,6 +59,10 @@ class Pool:
                 name = f"rushlight-{len(self._workers) + 1}"
                 self._workers.append(Worker(self.library.address("worker"), self.context, name))
         self.words[driver.THREADS] = len(self._workers) + 1
+
+    def nudge(self) -> None:
+        """Says that there will be work soon: parked workers wake while the caller still prepares it."""
+        self._nudge(self.context)
 
     def stop(self) -> None:
         """Ends all workers; programs that are running go on alone."""
@@ -87,6 +92,12 @@ _state = _State()
 def pool() -> Pool:
     """The process's pool, started when first asked for."""
     return _state.pool or _start()
+
+
+def nudge() -> None:
+    """Wakes the workers of the process's pool, if there is one: a program that is shared will run in a moment."""
+    if _state.pool is not None:
+        _state.pool.nudge()
 
 
 def _start() -> Pool:

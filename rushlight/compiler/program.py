@@ -60,6 +60,8 @@ class Program:
         self.move(arena)
         self._patches = np.array(patches, np.int64).reshape(-1, driver.PATCH_WORDS)
         self._count = len(calls)
+        #: Whether threads share any of the calls.
+        self.shared = bool((self._table[: len(calls), 4] & driver.SERIAL == 0).any())
         self._words = np.array(
             [self._table.ctypes.data, len(calls), self._patches.ctypes.data, len(patches), status],
             np.int64,

@@ -9,7 +9,7 @@ from typing import Any
 from rushlight.compiler.graph import Equation, Graph, Var
 from rushlight.compiler.grouping import Group
 from rushlight.compiler.looping import Leaf, Point, apply, operand_dtype
-from rushlight.loops.arrays import KINDS, Array, Sink, WindowSink
+from rushlight.loops.arrays import KINDS, Array, Sink, WindowSink, bytes_of
 from rushlight.loops.builder import FLOATS, Value
 from rushlight.loops.kernel import Kernel
 
@@ -55,6 +55,18 @@ class Following:
                 array.store(b, index, point.values[var], axis, mask)
         return point.values
 
+    @property
+    def nbytes(self) -> int:
+        """What the equations read and store."""
+        read = [leaf.array for leaf in self.leaves.values() if leaf.equation is None]
+        return sum(
+            bytes_of(
+                array.kind,
+                math.prod(n for n, s in zip(array.shape, array.strides, strict=True) if s),
+            )
+            for array in (*read, *self.outputs.values())
+        )
+
 
 class FusedSink(Sink):
     """Takes a heavy kernel's results through the elementwise equations that follow, and stores what is needed."""
@@ -64,6 +76,11 @@ class FusedSink(Sink):
     def __init__(self, group: Group, outputs: dict[Var, Array], looks: dict[Var, Leaf]) -> None:
         super().__init__(_as_made(group, next(iter(outputs.values()))))
         self.following = Following(group, outputs, looks)
+
+    @property
+    def nbytes(self) -> int:
+        """What is moved for all results together."""
+        return self.following.nbytes
 
     def reshape(self, shape: Sequence[int]) -> Sink | None:
         """The same equations over another shape, if all that they read and write can be seen in it."""

@@ -245,6 +245,11 @@ class Sink:
         """Where results are written: lanes are best put along an axis of stride 1."""
         return self.array.strides
 
+    @property
+    def nbytes(self) -> int:
+        """What is moved for all results together."""
+        return bytes_of(self.array.kind, size_of(self.shape))
+
     def reshape(self, shape: Sequence[int]) -> Sink | None:
         """The same place in another shape; None where that cannot be without moving anything."""
         array = self.array.reshape(shape)

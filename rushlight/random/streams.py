@@ -109,12 +109,16 @@ def normal(
 
 def _blocks(generator: Generator, count: int, dtype: Any, mean: float, std: float) -> Array:
     wide = FLOAT64 if dtype == FLOAT64 else FLOAT32
-    unit = _unit(generator, count, dtype).astype(wide)
+    full, rest = divmod(count, 16)
+    unit = _unit(generator, count + (16 if rest else 0), dtype).astype(wide, copy=False)
     values = np.empty(count, wide)
-    full = count // 16 * 16
-    values[:full] = _pairs(unit[:full].reshape(-1, 16), mean, std).reshape(-1)
-    if full < count:  # the last 16 are drawn again, also those that a block had filled
-        values[-16:] = _pairs(_unit(generator, 16, dtype).astype(wide).reshape(1, 16), mean, std)[0]
+    if rest:  # the last 16 are drawn again, also those that a block had filled
+        unit[16 * full : 16 * full + 16] = unit[-16:]
+        unit = unit[: 16 * full + 16]
+    made = _pairs(unit.reshape(-1, 16), mean, std)
+    values[: 16 * full] = made[:full].reshape(-1)
+    if rest:
+        values[-16:] = made[full]
     return values.astype(dtype, copy=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,28 @@ def test_set_num_threads_starts_and_ends_workers() -> None:
         rushlight.set_num_threads(count)
         assert rushlight.get_num_threads() == count
         assert pool().words[driver.THREADS] == count
+
+
+def test_a_nudge_wakes_parked_workers() -> None:
+    before = rushlight.get_num_threads()
+    rushlight.set_num_threads(2)
+    words = pool().words
+
+    def wait_until(parked: int) -> bool:
+        end = time.perf_counter() + 20
+        while int(words[driver.SLEEPERS]) != parked and time.perf_counter() < end:
+            time.sleep(0)
+        return int(words[driver.SLEEPERS]) == parked
+
+    try:
+        words[driver.SPIN] = 0
+        assert wait_until(1)
+        words[driver.SPIN] = 1 << 60
+        pool().nudge()
+        assert wait_until(0)
+    finally:
+        pool().stop()
+        pool().start(before)
 
 
 @pytest.mark.parametrize("bad", [0, -1])

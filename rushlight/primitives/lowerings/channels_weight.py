@@ -237,7 +237,10 @@ class WeightGradient:
         ups, downs = -(-rows // lanes), -(-outer // lanes)
         work = lanes * (2.0 + 0.5 * parts)
         b = self.plan.kernel(
-            "add_weights", self.groups * downs * ups, work, nbytes=source.size * BYTES[kind]
+            "add_weights",
+            self.groups * downs * ups,
+            work,
+            nbytes=source.size * BYTES[kind] + target.nbytes,
         )
 
         def item(i: Value) -> None:

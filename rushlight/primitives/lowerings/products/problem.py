@@ -72,11 +72,11 @@ class Product:
 
     @property
     def nbytes(self) -> int:
-        """What must be moved at least: the elements of both operands, and the result."""
+        """What must be moved at least: the elements of both operands, and what becomes of the result."""
         item = self.left.dtype.itemsize
         lefts = size_of(s.size for s in self.batch if s.left) * self.rows.size * self.terms
         rights = size_of(s.size for s in self.batch if s.right) * self.columns.size * self.terms
-        return int(item * (lefts + rights + self.copies * self.rows.size * self.columns.size))
+        return int(item * (lefts + rights) + self.sink.nbytes)
 
     def swapped(self) -> Product:
         """The transposed product: rows for columns, and left for right."""
