@@ -9,6 +9,7 @@ from rushlight.compiler.graph import Equation, Graph, Var
 from rushlight.compiler.grouping import REDUCTIONS, Group, Grouping
 from rushlight.compiler.layout import choose_layouts, choose_order, turn_inputs
 from rushlight.compiler.looping import Leaf, LoopWriter
+from rushlight.compiler.pairing import find_pairs
 from rushlight.compiler.sinks import FusedSink, PooledSink, may_pool_first, pools_side_by_side
 from rushlight.compiler.views import look
 from rushlight.core.shapes import contiguous_strides, size_of
@@ -16,6 +17,7 @@ from rushlight.loops.arrays import KINDS, Array, Memory, Sink
 from rushlight.loops.kernel import Kernel, Plan
 from rushlight.loops.target import Target
 from rushlight.primitives.lowerings import depthwise, load_all
+from rushlight.primitives.lowerings.contraction import lower_pair
 from rushlight.primitives.lowerings.copying import copy_into
 from rushlight.primitives.lowerings.elementwise import LOWERED, may_raise
 from rushlight.primitives.lowerings.products.tiling import STREAM, goes_along_rows
@@ -112,8 +114,19 @@ class Assembly:
         self._destinations = self._find_destinations()
         self._orders = self._wanted_orders()
         self._claim_outputs(writable)
+        #: Groups whose kernel also does what another one would, later.
+        self._pairs = {
+            first: second
+            for first, second in find_pairs(self.grouping, self._overwritten).items()
+            if first.number > safe
+        }
+        #: The groups that come forward so, and where to.
+        self._moved = {second: first.number for first, second in self._pairs.items()}
         for group in self.grouping.groups:
-            self._emit(group)
+            if group in self._pairs:
+                self._emit_pair(group, self._pairs[group])
+            elif group not in self._moved:
+                self._emit(group)
         state = [self.inputs[number] for _, number in writable]
         self._store_copies(state)
         self._check_first(state)
@@ -214,6 +227,9 @@ class Assembly:
         into = dict(writable)
         self._copies: list[tuple[Var, Array]] = []
         self.claimed: dict[Var, Array] = {}
+        self._overwritten: dict[
+            Var, Var
+        ] = {}  # by new value of a state: the input it is written over
         returned = {self.grouping.root(v) for v in self.graph.outputs}
         for number, var in enumerate(self.graph.outputs):
             if number in into:
@@ -240,6 +256,8 @@ class Assembly:
             self.outputs.append(array)
             if direct and var in self.grouping.group_of and var not in self.claimed:
                 self.claimed[var] = array
+                if number in into:
+                    self._overwritten[var] = self.graph.inputs[into[number]]
             else:
                 self._copies.append((var, array))
 
@@ -282,7 +300,8 @@ class Assembly:
         self.steps = [*first, *(s for s in self.steps if id(s) not in early)]
         written = {id(a.memory) for a in state}
         owners = [v for v, array in self.claimed.items() if id(array.memory) in written]
-        begins = min((self.grouping.group_of[v].number for v in owners), default=None)
+        makers = [self.grouping.group_of[v] for v in owners]
+        begins = min((self._moved.get(g, g.number) for g in makers), default=None)
         #: The last group that holds a step which may fail, but for those that come first.
         self.last_risk = max((n for key, n in self._risky.items() if key not in early), default=-1)
         #: Whether a step that may fail comes after one that has changed the caller's state.
@@ -432,6 +451,21 @@ class Assembly:
             self._emit_heavy(group)
         self._flush()
 
+    def _emit_pair(self, gradient: Group, update: Group) -> None:
+        """An input's gradient and the update of the weight that it reads: by one kernel, or one after the other."""
+        products = []
+        for group in (gradient, update):
+            self._group = group
+            head = group.equations[0]
+            operands = [self._operand(o) for o in head.operands]
+            self._flush()
+            products.append((self._sinks(group, operands), operands, head.params))
+        if lower_pair(self.plan, *products):
+            self._flush()
+        else:
+            self._emit(gradient)
+            self._emit(update)
+
     def _flush(self) -> None:
         """Moves the plan's new kernels to the program."""
         equations = [] if self._group is None else self._group.equations
@@ -460,34 +494,10 @@ class Assembly:
         operands = [self._operand(o) for o in head.operands]
         self._flush()
         results = head.outputs
-        sinks: tuple[Sink, ...]
         if group.kind == "heavy":
-            if group.members:
-                outputs = {v: self._allocate(v, group) for v in group.outputs}
-                if not outputs:
-                    return
-                self.arrays.update(outputs)
-                streamed = {v: a for v, a in outputs.items() if v not in results[1:]}
-                if not streamed:  # nobody wants the first of several results
-                    streamed = {results[0]: self._allocate(results[0], None)}
-                if list(streamed) == [results[0]] and len(group.equations) == 1:
-                    first: Sink = Sink(streamed[results[0]])
-                else:
-                    looks = self.leaves(group, group.following, group.shape)
-                    if group.pooling is None:
-                        first = FusedSink(group, streamed, looks)
-                    else:
-                        late = may_pool_first(group, looks, self.graph)
-                        first = PooledSink(group, streamed, looks, late)
-                    self._flush()
-                others = [outputs.get(v) or self._allocate(v, None) for v in results[1:]]
-                sinks = (first, *map(Sink, others))
-            else:
-                reused = dict(head.primitive.reuses)
-                for n, v in enumerate(results):
-                    free = n in reused and self._is_left(head, reused[n], v, group)
-                    self.arrays[v] = operands[reused[n]] if free else self._allocate(v, group)
-                sinks = tuple(Sink(self.arrays[v]) for v in results)
+            sinks = self._sinks(group, operands)
+            if not sinks:
+                return
             lowering = head.primitive.lowering
             assert lowering is not None  # noqa: S101 - the group is heavy
             if lowering(self.plan, sinks, tuple(operands), **head.params) is not False:
@@ -508,6 +518,36 @@ class Assembly:
             leaves = self.leaves(group, rest, group.shape)
             outputs = {v: self.arrays[v] for v in group.outputs if v not in results}
             self._loop("after_" + head.primitive.name, group.shape, rest, leaves, outputs, None)
+
+    def _sinks(self, group: Group, operands: Sequence[Any]) -> tuple[Sink, ...]:
+        """Where the results of a heavy group's head go; nowhere if nobody needs them."""
+        head = group.equations[0]
+        results = head.outputs
+        if group.members:
+            outputs = {v: self._allocate(v, group) for v in group.outputs}
+            if not outputs:
+                return ()
+            self.arrays.update(outputs)
+            followed = {v: a for v, a in outputs.items() if v not in results[1:]}
+            if not followed:  # nobody wants the first of several results
+                followed = {results[0]: self._allocate(results[0], None)}
+            if list(followed) == [results[0]] and len(group.equations) == 1:
+                first: Sink = Sink(followed[results[0]])
+            else:
+                looks = self.leaves(group, group.following, group.shape)
+                self._flush()
+                if group.pooling is None:
+                    first = FusedSink(group, followed, looks)
+                else:
+                    late = may_pool_first(group, looks, self.graph)
+                    first = PooledSink(group, followed, looks, late)
+            others = [outputs.get(v) or self._allocate(v, None) for v in results[1:]]
+            return (first, *map(Sink, others))
+        reused = dict(head.primitive.reuses)
+        for n, v in enumerate(results):
+            free = n in reused and self._is_left(head, reused[n], v, group)
+            self.arrays[v] = operands[reused[n]] if free else self._allocate(v, group)
+        return tuple(Sink(self.arrays[v]) for v in results)
 
     def _is_left(self, head: Equation, number: int, result: Var, group: Group) -> bool:
         """Whether a result may lie where an operand lies: nobody needs that after this equation."""

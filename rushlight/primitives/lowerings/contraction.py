@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from rushlight.loops.arrays import Array, Sink
 from rushlight.loops.builder import I1
@@ -30,6 +31,28 @@ def lower(
     if a.kind == I1:
         return False
     write(plan, product_of(a, b, sinks[0], axes_a, axes_b, batch_a, batch_b))
+    return True
+
+
+#: A contraction: where its result goes, its operands, its parameters.
+Contraction = tuple[Sequence[Sink], Sequence[Array], dict[str, Any]]
+
+
+def lower_pair(plan: Plan, gradient: Contraction, update: Contraction) -> bool:
+    """A product of one row with a matrix, and one of few terms whose sink writes over that matrix, by one kernel.
+
+    False if they are not such products; then nothing was written.
+    """
+    if not gradient[0] or not update[0]:
+        return False
+    first, second = (
+        product_of(*operands, sinks[0], params["axes_a"], params["axes_b"], params["batch_a"], params["batch_b"])
+        for sinks, operands, params in (gradient, update)
+    )  # fmt: skip
+    if not outer.pairs(first, second):
+        return False
+    partial = outer.write_pair(plan, second, first)
+    splitting.write_sum(plan, first, partial)
     return True
 
 
