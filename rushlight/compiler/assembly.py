@@ -300,8 +300,8 @@ class Assembly:
         self.steps = [*first, *(s for s in self.steps if id(s) not in early)]
         written = {id(a.memory) for a in state}
         owners = [v for v, array in self.claimed.items() if id(array.memory) in written]
-        makers = [self.grouping.group_of[v] for v in owners]
-        begins = min((self._moved.get(g, g.number) for g in makers), default=None)
+        owned = [self.grouping.group_of[v] for v in owners]
+        begins = min((self._moved.get(g, g.number) for g in owned), default=None)
         #: The last group that holds a step which may fail, but for those that come first.
         self.last_risk = max((n for key, n in self._risky.items() if key not in early), default=-1)
         #: Whether a step that may fail comes after one that has changed the caller's state.

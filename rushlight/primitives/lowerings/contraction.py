@@ -46,9 +46,9 @@ def lower_pair(plan: Plan, gradient: Contraction, update: Contraction) -> bool:
     if not gradient[0] or not update[0]:
         return False
     first, second = (
-        product_of(*operands, sinks[0], params["axes_a"], params["axes_b"], params["batch_a"], params["batch_b"])
-        for sinks, operands, params in (gradient, update)
-    )  # fmt: skip
+        product_of(a, b, sinks[0], how["axes_a"], how["axes_b"], how["batch_a"], how["batch_b"])
+        for sinks, (a, b), how in (gradient, update)
+    )
     if not outer.pairs(first, second):
         return False
     partial = outer.write_pair(plan, second, first)
