@@ -29,13 +29,23 @@ class Panels:
         pack = self._turn if matrix.strides[0] == 1 != matrix.strides[1] else self._copy
         b.over_items(lambda panel: pack(b, matrix, panel))
 
-    def each(self, b: Kernel, body: Callable[[Value, Value, list[Value | None]], None]) -> None:
-        """Runs `body(address, first column, mask of each vector)` for all panels; the last may have fewer vectors."""
+    def each(
+        self,
+        b: Kernel,
+        body: Callable[[Value, Value, list[Value | None]], None],
+        backwards: Value | None = None,
+    ) -> None:
+        """Runs `body(address, first column, mask of each vector)` for all panels; the last may have fewer vectors.
+
+        `backwards` says, while the kernel runs, whether full panels come in the other order.
+        """
         last = -(-(self.columns - (self.count - 1) * self.width) // self.lanes)
         ragged = last < self.vectors or self.columns % self.lanes != 0
         full = self.count - 1 if ragged else self.count
 
         def panel(number: Value, masks: list[Value | None]) -> None:
+            if backwards is not None and full > 1 and number.number is None:
+                number = b.select(backwards, full - 1 - number, number)
             base = b.address(
                 b.pointer(self._packed), number * (self.depth * self.width), self._packed.kind
             )

@@ -124,6 +124,11 @@ class Walk:
     ) -> None:  # fmt: skip
         """Stores rows of the source times the matrix, added to what `onto` has in the same places."""
         axis = target.ndim - 1
+        # One sequence alone waits for the weights. Read to and fro, those that a step reads last are still in the first
+        # cache when the next begins with them.
+        odd = None
+        if self.rows == 1:
+            odd = b.compare("ne", self.t & b.const(1), b.const(0))
 
         def panel(base: Value, column: Value, masks: list[Value | None]) -> None:
             vectors = len(masks)
@@ -136,9 +141,18 @@ class Walk:
                     for place in places:
                         b.prefetch(b.pointer(onto), onto.element(b, place), self.kind)
                 a = b.address(b.pointer(source), source.element(b, from_(row, 0)), self.kind)
+                step_a: Any = source.strides[-1]
+                step_b: Any = panels.width
+                start = base
+                if odd is not None:
+                    last = panels.depth - 1
+                    a = b.address(a, b.select(odd, b.const(last * step_a), 0), self.kind)
+                    start = b.address(base, b.select(odd, b.const(last * step_b), 0), self.kind)
+                    step_a = b.select(odd, b.const(-step_a), step_a)
+                    step_b = b.select(odd, b.const(-step_b), step_b)
                 totals = tile(
-                    b, self.kind, self.lanes, height, vectors, a, source.strides[-2], base, self.lanes,
-                    [(panels.depth, source.strides[-1], panels.width)],
+                    b, self.kind, self.lanes, height, vectors, a, source.strides[-2], start, self.lanes,
+                    [(panels.depth, step_a, step_b)],
                 )  # fmt: skip
                 for total, place, (_, v) in zip(totals, places, cells, strict=True):
                     if onto is not None:
@@ -155,7 +169,7 @@ class Walk:
                 b.loop(low, high, lambda m, h=height: write(h, m), step=height, label="tile")
                 low = high
 
-        panels.each(b, panel)
+        panels.each(b, panel, odd)
 
 
 def _halves(height: int) -> list[int]:
