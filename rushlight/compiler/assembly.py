@@ -12,6 +12,7 @@ from rushlight.compiler.looping import Leaf, LoopWriter
 from rushlight.compiler.pairing import find_pairs
 from rushlight.compiler.sinks import FusedSink, PooledSink, may_pool_first, pools_side_by_side
 from rushlight.compiler.views import look
+from rushlight.core.memory import ALIGNED_BYTES
 from rushlight.core.shapes import contiguous_strides, size_of
 from rushlight.loops.arrays import KINDS, Array, Memory, Sink
 from rushlight.loops.kernel import Kernel, Plan
@@ -21,9 +22,6 @@ from rushlight.primitives.lowerings.contraction import lower_pair
 from rushlight.primitives.lowerings.copying import copy_into
 from rushlight.primitives.lowerings.elementwise import LOWERED, may_raise
 from rushlight.primitives.lowerings.products.tiling import STREAM, goes_along_rows
-
-#: Results from this size on begin at a cache line: vectors then do not lie across two.
-ALIGNED_BYTES = 1 << 12
 
 
 class HostStep:

@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 from collections.abc import Sequence
-from ctypes import addressof, c_char
 from sys import getrefcount
 from threading import Lock
 from typing import Any
@@ -15,7 +14,7 @@ from weakref import WeakSet
 import numpy as np
 
 from rushlight.compiler.arena import arena
-from rushlight.compiler.assembly import ALIGNED_BYTES, HostStep, assemble
+from rushlight.compiler.assembly import HostStep, assemble
 from rushlight.compiler.graph import Graph
 from rushlight.compiler.memory import plan_arena
 from rushlight.compiler.objects import load
@@ -27,6 +26,7 @@ from rushlight.compiler.program import SHARED_NS, Program
 from rushlight.compiler.sharing import stays_on_one_core, work_of
 from rushlight.core.flags import verbosity
 from rushlight.core.floating import quiet, restore
+from rushlight.core.memory import address_of, aligned
 from rushlight.core.watch import watch
 from rushlight.loops.arrays import Array
 from rushlight.loops.builder import METADATA
@@ -37,32 +37,6 @@ SPARE_BYTES = 1 << 16
 _probe = [object()]
 #: References that `getrefcount(list[i])` counts to an object that only the list holds.
 ALONE = getrefcount(_probe[0])
-
-
-class _Block(np.ndarray[Any, Any]):
-    """Bytes that an aligned array lies in.
-
-    Arrays that look into an array refer to the first of its bases that is of another class: here to the array itself,
-    so that references to it tell whether anybody looks into it.
-    """
-
-
-def aligned(shape: tuple[int, ...], dtype: Any) -> Any:
-    """A new array, whose elements begin at a cache line if it is large enough for that to count."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    if size < ALIGNED_BYTES:
-        return np.empty(shape, dtype)
-    block = _Block(size + 64, np.uint8)
-    return np.ndarray(shape, dtype, block, -address_of(block) % 64)
-
-
-def address_of(array: Any) -> int:
-    """Where the elements of a contiguous array begin."""
-    try:
-        return addressof(c_char.from_buffer(array))  # three times as fast as asking NumPy
-    except (TypeError, ValueError):  # read-only, empty, or of a dtype that buffers do not know
-        found: int = array.__array_interface__["data"][0]
-        return found
 
 
 def kernel_text(kernel: Kernel) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rushlight.core import dtypes
+from rushlight.core.memory import aligned
 from rushlight.nn.parameter import Parameter
 from rushlight.tensor.device import check_available
 from rushlight.tensor.tensor import Tensor, wrap
@@ -16,13 +17,15 @@ from rushlight.tensor.tensor import Tensor, wrap
 def empty(*shape: int, device: Any = None, dtype: Any = None) -> Tensor:
     """A tensor whose values are not set, in the default dtype unless told."""
     check_available(device)
-    return wrap(np.empty(shape, (dtype or dtypes.get_default_dtype()).numpy))
+    return wrap(aligned(shape, (dtype or dtypes.get_default_dtype()).numpy))
 
 
 def zeros(*shape: int, device: Any = None, dtype: Any = None) -> Tensor:
     """A tensor of zeros."""
     check_available(device)
-    return wrap(np.zeros(shape, (dtype or dtypes.get_default_dtype()).numpy))
+    array = aligned(shape, (dtype or dtypes.get_default_dtype()).numpy)
+    array[...] = 0
+    return wrap(array)
 
 
 def ones(*shape: int, device: Any = None, dtype: Any = None) -> Tensor:

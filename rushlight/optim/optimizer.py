@@ -21,6 +21,7 @@ import numpy as np
 from rushlight.autograd.handles import RemovableHandle
 from rushlight.autograd.modes import state as modes
 from rushlight.backends.settings import settings
+from rushlight.core.memory import aligned, aligned_copy
 from rushlight.core.watch import seen_as
 from rushlight.ops.complex_numbers import view_as_real
 from rushlight.primitives.interpreter import slot
@@ -69,7 +70,18 @@ def zeros_like(param: Tensor) -> Tensor:
     """State of the parameter's shape, dtype and memory layout, all zeros."""
     if slot.recorder is not None:
         return wrap(full(0, shape=param._array.shape, dtype=param._array.dtype))
-    return wrap(np.zeros_like(param._array))
+    if not param._array.flags.c_contiguous:
+        return wrap(np.zeros_like(param._array))
+    array = aligned(param._array.shape, param._array.dtype)
+    array[...] = 0
+    return wrap(array)
+
+
+def copy_of(grad: Tensor) -> Tensor:
+    """State that begins as a gradient."""
+    if slot.recorder is not None or grad._requires_grad:
+        return grad.clone()  # type: ignore[attr-defined, no-any-return]
+    return wrap(aligned_copy(grad._array))
 
 
 def new_step() -> Tensor:

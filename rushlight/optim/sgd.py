@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rushlight.optim.optimizer import Optimizer, check_range, descend, rate_of
+from rushlight.optim.optimizer import Optimizer, check_range, copy_of, descend, rate_of
 from rushlight.tensor.tensor import Tensor
 
 
@@ -62,7 +62,7 @@ class SGD(Optimizer):
         if momentum != 0:
             velocity = state.get("momentum_buffer")
             if velocity is None:
-                velocity = state["momentum_buffer"] = grad.clone()
+                velocity = state["momentum_buffer"] = copy_of(grad)
             else:
                 velocity.mul_(momentum).add_(grad, alpha=1 - group["dampening"])
             grad = grad.add(velocity, alpha=momentum) if group["nesterov"] else velocity

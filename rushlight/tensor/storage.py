@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rushlight.core.memory import Block
 from rushlight.core.sites import Site, user_site
 from rushlight.primitives.interpreter import slot
 
@@ -67,6 +68,8 @@ def memory_of(array: Any) -> Any:
     owner = array
     while True:
         base = owner.base
+        if type(base) is Block:  # it is there so that `owner` begins at a cache line
+            return owner
         if not isinstance(base, np.ndarray):
             base = getattr(
                 base, "base", None
