@@ -73,7 +73,7 @@ class Guards:
                 self._entries.add(watch)
         self._sizes = [len(c) for c in self._sized]
         self._state = Snapshot(whole)
-        self._all = Snapshot([*whole, *partial, *map(vars, self.tensors), *self.tensors])
+        self._all = Snapshot([*whole, *partial, *map(vars, self.tensors)])
 
     def _numbers_of_now(self) -> list[Any]:
         return [group.get(key) for group, key in self._numbers]
