@@ -108,24 +108,6 @@ class FusedSink(Sink):
         """Applies the equations to a final value of the heavy primitive."""
         self.following.values(b, index, value, axis, mask)
 
-    def flat(self) -> FusedSink | None:
-        """With one index for all dimensions, if all that is read and written lies in the order of the indices."""
-        outputs = {v: a.reshape((a.size,)) for v, a in self.following.outputs.items()}
-        leaves: dict[Var, Leaf] = {}
-        for var, leaf in self.following.leaves.items():
-            array = leaf.array
-            if any(array.strides):
-                flat = array.reshape((array.size,)) if leaf.equation is None else None
-            else:
-                flat = array.look((array.size,), (0,))
-            if flat is None:
-                return None
-            leaves[var] = Leaf(leaf.key, flat, leaf.equation)
-        found = {v: a for v, a in outputs.items() if a is not None}
-        if len(found) < len(outputs):
-            return None
-        return FusedSink(self.following.group, found, leaves)
-
     def reads(self) -> Sequence[Array]:
         """What the equations read besides the result."""
         leaves = self.following.leaves.values()

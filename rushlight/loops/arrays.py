@@ -270,11 +270,6 @@ class Sink:
         """The arrays that `store` reads, as they are looked at with the result's index."""
         return ()
 
-    def flat(self) -> Sink | None:
-        """The same sink with one index for all dimensions; None where memory does not lie in the order of indices."""
-        flat = self.array.reshape((self.array.size,))
-        return None if flat is None or type(self) is not Sink else Sink(flat)
-
 
 class WindowSink(Sink, ABC):
     """A sink that merges the windows of a pooling, which lie side by side, and stores one value for each.

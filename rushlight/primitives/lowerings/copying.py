@@ -19,7 +19,7 @@ def copy_into(plan: Plan, sink: Sink, source: Array, stem: str = "copy") -> None
         shape = tuple(nest.sizes)
         sink = Sink(target)
     else:
-        flat, run = sink.flat(), source.reshape((source.size,))
+        flat, run = sink.reshape((source.size,)), source.reshape((source.size,))
         if flat is not None and run is not None:
             sink, source, shape = flat, run, run.shape
     strides = sink.strides

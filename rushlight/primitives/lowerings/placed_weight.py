@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rushlight.core.shapes import size_of
 from rushlight.loops.arrays import Array, Sink
 from rushlight.loops.builder import BYTES, Value
 from rushlight.loops.kernel import Kernel, Plan
@@ -208,7 +209,7 @@ class PlacedWeight:
         """Gives a result channel's sums to the sink: in whole vectors if it takes them in the order of the weight."""
         kind, geometry = self.kind, self.geometry
         count = geometry.channels * geometry.kernel[0] * geometry.kernel[1]
-        flat = sink.flat() if count * BYTES[kind] <= MOST_STACK else None
+        flat = sink.reshape((size_of(sink.shape),)) if count * BYTES[kind] <= MOST_STACK else None
         turned = b.scratch(kind, count) if flat is not None else sums
 
         def channel(c: Value) -> None:
