@@ -115,7 +115,7 @@ def _advice(name: str) -> str:
 _PLAIN_KEYS = (str, bytes, float, bool, type(None), complex)
 
 #: Keys are hashed, which Python does by recursion and for all parts again: so they are kept small.
-_LARGEST_KEY = 100
+_LARGEST_KEY = 256
 _DEEPEST_KEY = 20
 
 

@@ -22,6 +22,7 @@ from rushlight.core import dtypes
 from rushlight.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 from rushlight.random.generator import Generator
 from rushlight.serialization import trusted
+from rushlight.serialization.constructors import check_key, plain_attributes
 from rushlight.serialization.storages import NAMES
 from rushlight.tensor.copying import user_attributes
 from rushlight.tensor.device import device
@@ -111,7 +112,7 @@ def refusal(value: Any, path: str, why: str = "") -> TypeError:
             f"{value.__module__}.{value.__qualname__}{at} cannot be saved: no file can name what is "
             "to be called when it is loaded. Save a word that stands for it"
         )
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor) and not why:
         return TypeError(
             f"a tensor of the class {kind.__module__}.{kind.__qualname__}{at} cannot be saved, as only "
             "code could build it again. Save the plain tensor, its .data"
@@ -185,6 +186,8 @@ def _range(value: range) -> Description:
 
 @_describes(set, frozenset)
 def _set(value: set[Any] | frozenset[Any]) -> Description:
+    for item in value:
+        check_key(item)
     return Description(_builtin(type(value).__name__, list(value)))
 
 
@@ -192,7 +195,8 @@ def _set(value: set[Any] | frozenset[Any]) -> Description:
 def _ordered_dict(value: OrderedDict[Any, Any]) -> Description:
     """With its attributes: a state_dict keeps the versions of its modules in one, `_metadata`."""
     made = Call(Name("collections", "OrderedDict"))
-    return Description(made, items=value.items(), state=dict(vars(value)) or None)
+    attributes = plain_attributes(dict(vars(value)), OrderedDict)
+    return Description(made, items=value.items(), state=attributes or None)
 
 
 @_describes(Counter)
@@ -225,7 +229,8 @@ def _deque(value: deque[Any]) -> Description:
 @_describes(argparse.Namespace, types.SimpleNamespace)
 def _namespace(value: Any) -> Description:
     kind = type(value)
-    return Description(Call(Name(kind.__module__, kind.__name__)), state=dict(vars(value)))
+    attributes = plain_attributes(dict(vars(value)), kind)
+    return Description(Call(Name(kind.__module__, kind.__name__)), state=attributes)
 
 
 @_describes(pathlib.PurePosixPath, pathlib.PureWindowsPath, type(pathlib.Path()))
@@ -341,7 +346,7 @@ def _rebuilt(tensor: Any, storages: Numbering, requires_grad: bool) -> Call:
 
 def _tensor(value: Tensor, storages: Numbering) -> Description:
     call = _rebuilt(value, storages, value.requires_grad)
-    attributes = user_attributes(value)
+    attributes = plain_attributes(user_attributes(value), type(value))
     if attributes:
         call = _with_attributes(call, attributes)
     return Description(call)
@@ -356,7 +361,7 @@ def _with_attributes(call: Call, attributes: dict[str, Any]) -> Call:
 
 def _parameter(value: Parameter, storages: Numbering) -> Description:
     call = _rebuilt(value, storages, False)
-    attributes = user_attributes(value)
+    attributes = plain_attributes(user_attributes(value), type(value))
     end, rest = ("_with_state", (attributes,)) if attributes else ("", ())
     name = Name("torch._utils", "_rebuild_parameter" + end)
     return Description(Call(name, (call, value.requires_grad, _NO_HOOKS, *rest)))

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
+from rushlight.serialization.constructors import check_key
 from rushlight.serialization.descriptions import (
     Call,
     Description,
@@ -22,6 +23,7 @@ from rushlight.serialization.descriptions import (
     describe,
     refusal,
 )
+from rushlight.serialization.errors import UnpicklingError
 from rushlight.serialization.storages import NAMES
 from rushlight.tensor.memory import bytes_of
 from rushlight.tensor.storage import memory_of
@@ -115,7 +117,10 @@ class Emitter:
             self._memoize(value)
             self._items(value.items())
         else:
-            described = describe(value, self.storages)
+            try:
+                described = describe(value, self.storages)
+            except UnpicklingError as problem:  # what the checks of `load` would say
+                raise refusal(value, ".".join(self._path), str(problem)) from None
             if described is None:
                 raise refusal(value, ".".join(self._path))
             self._described(value, described)
@@ -247,6 +252,12 @@ class Emitter:
         self.write(value)
         self._path.pop()
 
+    def _check_key(self, key: Any) -> None:
+        try:
+            check_key(key)
+        except UnpicklingError as problem:
+            raise refusal(key, ".".join(self._path), str(problem)) from None
+
     def _items(self, pairs: Iterable[tuple[Any, Any]]) -> None:
         entries = list(pairs)
         for start in range(0, len(entries), _BATCH):
@@ -254,6 +265,7 @@ class Emitter:
             several = len(batch) > 1
             self._out += b"(" if several else b""
             for key, value in batch:
+                self._check_key(key)
                 self.write(key)
                 self._place(key, value)
             self._out += b"u" if several else b"s"

@@ -269,6 +269,27 @@ def test_what_cannot_be_saved_says_where_it_is_and_what_to_do():
         rushlight.save(1, io.BytesIO(), pickle_module=io)
 
 
+def test_what_load_would_refuse_is_not_saved():
+    import argparse
+
+    tensor = rushlight.ones(1)
+    tensor.__dict__["shape"] = 3
+    namespace = argparse.Namespace()
+    vars(namespace)["__class__"] = 1
+    for value, words in (
+        ({1 << 70: 1}, "beyond 64 bits"),
+        ({tuple(range(300)): 1}, "too large"),
+        ({range(3): 1}, "range cannot be a key"),
+        ({1 << 70}, "beyond 64 bits"),
+        (namespace, "'__class__' of Namespace"),
+        (tensor, "'shape' of Tensor"),
+    ):
+        with pytest.raises(TypeError, match=rf"\(at 'a'\) cannot be saved.*{words}"):
+            rushlight.save({"a": value}, io.BytesIO())
+    state = {"a": {tuple(range(200)): 1, (1, ("a", frozenset([2]))): 2}, (1 << 64) - 1: 3}
+    assert load(saved(state)) == state
+
+
 def test_a_save_that_fails_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.pt"
     rushlight.save({"w": 1}, path)
