@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
@@ -36,6 +37,11 @@ MOST_NEW_STATES = 16
 _all: Any = None
 #: The counts of compiled functions that are gone.
 _past = {"compiles": 0, "calls": 0, "eager_calls": 0}
+
+
+def _add_to_past(stats: dict[str, Any]) -> None:
+    for name in _past:
+        _past[name] += stats[name]
 
 
 def _registry() -> Any:
@@ -76,10 +82,7 @@ class Compiled:
         self._stats: dict[str, Any] = {"compiles": 0, "calls": 0, "eager_calls": 0, "reasons": []}
         self.graph: Any = None
         _registry().add(self)
-
-    def __del__(self) -> None:
-        for name in _past:
-            _past[name] += self._stats[name]
+        weakref.finalize(self, _add_to_past, self._stats).atexit = False
 
     def __repr__(self) -> str:
         return f"<compiled {self.name}>"
