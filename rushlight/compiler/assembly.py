@@ -10,7 +10,14 @@ from rushlight.compiler.grouping import REDUCTIONS, Group, Grouping
 from rushlight.compiler.layout import choose_layouts, choose_order, turn_inputs
 from rushlight.compiler.looping import Leaf, LoopWriter
 from rushlight.compiler.pairing import find_pairs
-from rushlight.compiler.sinks import FusedSink, PooledSink, may_pool_first, pools_side_by_side
+from rushlight.compiler.sinks import (
+    FusedSink,
+    PooledSink,
+    leaves_none_over,
+    may_pool_first,
+    pools_alone,
+    pools_side_by_side,
+)
 from rushlight.compiler.views import look
 from rushlight.core.memory import ALIGNED_BYTES
 from rushlight.core.shapes import contiguous_strides, size_of
@@ -139,6 +146,7 @@ class Assembly:
             and len(pooling.params["size"]) == result.ndim - 2
             and not depthwise.suits(head.operands[1].shape, head.params["groups"])
             and pools_side_by_side(pooling.params)
+            and (leaves_none_over(result, pooling) or pools_alone(head, pooling, self.graph))
         )
 
     def _keeps_apart(self, head: Equation, state: int) -> bool:

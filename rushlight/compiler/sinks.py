@@ -248,6 +248,30 @@ def _asks_for_positive(reader: Equation, values: Var, places: Var, cut: bool) ->
 PLACING = frozenset({"place_windows", "convolve_input_placed", "convolve_weight_placed"})
 
 
+def leaves_none_over(result: Var, pooling: Equation) -> bool:
+    """Whether windows reach every pixel of a convolution's result: those that none reaches are not computed."""
+    sizes = zip(result.shape[2:], pooling.params["size"], strict=True)
+    return all(n % k == 0 for n, k in sizes)
+
+
+def pools_alone(head: Equation, pooling: Equation, graph: Graph) -> bool:
+    """Whether nobody but a pooling needs a convolution's result, nor what is made of it on the way."""
+    result, at = head.outputs[0], pooling.operands[0]
+    made = {result}
+    while at is not result:
+        made.add(at)
+        before = [o for o in at.equation.operands if isinstance(o, Var) and o.shape == result.shape]
+        if len(before) != 1 or before[0].equation is None:
+            return False
+        at = before[0]
+    if not made.isdisjoint(graph.outputs):
+        return False
+    readers = (
+        e for e in graph.equations if any(o in made for o in e.operands if isinstance(o, Var))
+    )
+    return all(e is pooling or e.outputs[0] in made for e in readers)
+
+
 def pools_side_by_side(params: dict[str, Any]) -> bool:
     """Whether the windows of a pooling touch without overlap, and nothing lies between or outside."""
     return (

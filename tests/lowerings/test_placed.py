@@ -207,3 +207,18 @@ def test_gradients_of_overlapping_windows_are_placed() -> None:
     compiled(x)
     assert "convolve_weight" in str(compiled.graph)
     np.testing.assert_allclose(conv.weight.grad.numpy(), want, rtol=1e-4, atol=1e-4)
+
+
+def test_pixels_that_windows_leave_over_are_there_for_others() -> None:
+    """A tanh's gradient reads the whole result of a convolution, also behind the last window."""
+    rushlight.manual_seed(0)
+    conv = rushlight.nn.Conv2d(2, 16, 3)
+    x = rushlight.randn(2, 2, 9, 13)
+
+    def call(x: Any) -> Any:
+        y = rushlight.tanh(conv(x))
+        return y, rushlight.nn.functional.max_pool2d(y, (2, 4))
+
+    with rushlight.no_grad():
+        for eager, native in zip(call(x), rushlight.compile(call)(x), strict=True):
+            np.testing.assert_allclose(native.numpy(), eager.numpy(), atol=1e-5)
