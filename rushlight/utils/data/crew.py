@@ -67,9 +67,10 @@ class Worker:
                 self._orders.send_bytes(b"")
 
     def close_pipes(self) -> None:
-        """Of this end."""
-        self._orders.close()
-        self.answers.close()
+        """Of this end; what a pipe says on closing must not keep the others from being closed."""
+        for end in (self._orders, self.answers):
+            with contextlib.suppress(OSError):
+                end.close()
 
     def ending(self) -> str:
         """How its process has ended."""
@@ -202,7 +203,8 @@ class Crew:
             worker.dismiss()
         # A worker may be waiting to send what nobody will read: without readers that ends at once.
         for worker in self.workers:
-            worker.answers.close()
+            with contextlib.suppress(OSError):
+                worker.answers.close()
         deadline = time.monotonic() + patience
         for worker in self.workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
