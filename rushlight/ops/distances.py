@@ -14,10 +14,10 @@ from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.joining import stack
 from rushlight.ops.losses import chosen_reduction, nll_values, reduced, target_weights
 from rushlight.ops.pointwise import abs, sqrt
-from rushlight.ops.products import pairwise_distance
 from rushlight.ops.reduction import sum
 from rushlight.ops.selection import choose
 from rushlight.ops.shape import to_shape, unsqueeze
+from rushlight.ops.similarity import pairwise_distance
 
 
 def _warn_broadcast(input: Any, target: Any) -> None:

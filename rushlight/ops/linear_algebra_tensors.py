@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rushlight.ops.complex_numbers import conjugate
+from rushlight.ops.contractions import tensordot
 from rushlight.ops.cumulative import cumprod
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.joining import cat
@@ -14,7 +15,7 @@ from rushlight.ops.linear_algebra import check_matrices, h, inverse, regular, so
 from rushlight.ops.linear_algebra_qr import qr
 from rushlight.ops.linear_algebra_spectra import svd
 from rushlight.ops.parts import diagonal as diagonal_of
-from rushlight.ops.products import matmul, tensordot
+from rushlight.ops.products import matmul
 from rushlight.ops.random import randn
 from rushlight.ops.reduction import mean, sum
 from rushlight.ops.shape import expand, movedim, reshape, unsqueeze

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from rushlight.ops.contractions import tensordot
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.losses import cross_entropy, is_floating
-from rushlight.ops.products import tensordot
 
 
 @op(module="nn.functional", composite=True)

@@ -11,12 +11,12 @@ from rushlight.core.dtypes import FLOATING, INT64
 from rushlight.core.shapes import dimension, size_of
 from rushlight.ops.activations import leaky_relu
 from rushlight.ops.arithmetic import in_dtype, mul
+from rushlight.ops.contractions import cross as linalg_cross
 from rushlight.ops.declare import Array, Bad, Sample, op
 from rushlight.ops.gathering import from_end
 from rushlight.ops.linear_algebra import plain
 from rushlight.ops.operands import to
 from rushlight.ops.pointwise import erfc, exp2, lgamma, log
-from rushlight.ops.products import cross as linalg_cross
 from rushlight.ops.record import type_name
 from rushlight.ops.resampling import pad
 from rushlight.ops.scattering import index_put, scatter_reduce

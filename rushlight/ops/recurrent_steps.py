@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rushlight.ops.joining import cat, stack
-from rushlight.ops.products import linear
+from rushlight.ops.linear import linear
 
 State = tuple[Any, ...]
 #: (x, state) -> the next state, whose first member is the hidden one.

@@ -11,8 +11,8 @@ from einops.layers import RearrangeMixin, ReduceMixin
 from einops.layers._einmix import _EinmixMixin
 
 from rushlight import nn
+from rushlight.ops.contractions import einsum
 from rushlight.ops.creation import empty
-from rushlight.ops.products import einsum
 
 
 class Rearrange(RearrangeMixin, nn.Module):  # type: ignore[misc] # einops has no types

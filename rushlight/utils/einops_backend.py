@@ -11,8 +11,8 @@ from typing import Any
 
 from einops._backends import AbstractBackend
 
+from rushlight.ops.contractions import einsum
 from rushlight.ops.joining import cat, stack
-from rushlight.ops.products import einsum
 from rushlight.ops.spacing import arange
 from rushlight.tensor.exchange import from_numpy
 from rushlight.tensor.tensor import Tensor
