@@ -240,6 +240,16 @@ def test_a_forked_process_gets_workers_of_its_own() -> None:
     assert sum(len(batch) for batch in batches) == 7
 
 
+def test_an_iterator_in_a_circle_of_garbage_ends_its_workers() -> None:
+    batches = iter(DataLoader(Items(_large, 50), 1, num_workers=2))
+    next(batches)
+    pids = killing.pids_of(batches)
+    batches.circle = batches._crew.workers[0].circle = [batches]
+    del batches
+    gc.collect()
+    assert not any(map(killing.alive, pids))
+
+
 def test_a_worker_has_no_workers() -> None:
     def item(index: int) -> Any:
         return list(DataLoader(Items(int), num_workers=1))

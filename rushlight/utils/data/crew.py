@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import time
-import weakref
 from collections import deque
 from collections.abc import Iterable
 from multiprocessing import connection
@@ -39,7 +38,7 @@ class Worker:
         if made := new_file():
             file, map = made
             self.inbox = Inbox(map)
-        _open.add(self)
+        _open.update((self._orders, self.answers))
         self.process = context.Process(
             target=run_worker, args=(job, number, theirs_in, theirs_out, file), daemon=True
         )
@@ -67,10 +66,9 @@ class Worker:
                 self._orders.send_bytes(b"")
 
     def close_pipes(self) -> None:
-        """Of this end; what a pipe says on closing must not keep the others from being closed."""
+        """Of this end."""
         for end in (self._orders, self.answers):
-            with contextlib.suppress(OSError):
-                end.close()
+            _close(end)
 
     def ending(self) -> str:
         """How its process has ended."""
@@ -85,14 +83,19 @@ class Worker:
         return f"killed by signal {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
 
-#: Workers of this process whose pipes are open. A forked child closes its copies: a pipe ends with its last holder.
-_open: weakref.WeakSet[Worker] = weakref.WeakSet()
+#: The parent's ends of pipes, until they are closed. A forked child closes its copies: the last holder ends a pipe.
+#: The set also keeps the garbage collector from closing one before its crew does, and that from closing it again.
+_open: set[Connection] = set()
+
+
+def _close(end: Connection) -> None:
+    _open.discard(end)
+    end.close()
 
 
 def _forked() -> None:
-    for worker in list(_open):
-        worker.close_pipes()
-    _open.clear()
+    for end in list(_open):
+        _close(end)
 
 
 if hasattr(os, "register_at_fork"):
@@ -203,8 +206,7 @@ class Crew:
             worker.dismiss()
         # A worker may be waiting to send what nobody will read: without readers that ends at once.
         for worker in self.workers:
-            with contextlib.suppress(OSError):
-                worker.answers.close()
+            _close(worker.answers)
         deadline = time.monotonic() + patience
         for worker in self.workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
