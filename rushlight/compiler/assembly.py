@@ -7,9 +7,10 @@ from typing import Any
 
 from rushlight.compiler.graph import Equation, Graph, Var
 from rushlight.compiler.grouping import REDUCTIONS, Group, Grouping
-from rushlight.compiler.layout import choose_layouts, choose_order, turn_inputs
+from rushlight.compiler.layout import choose_layouts, turn_inputs
 from rushlight.compiler.looping import Leaf, LoopWriter
 from rushlight.compiler.pairing import find_pairs
+from rushlight.compiler.placement import Placement, bytes_of
 from rushlight.compiler.sinks import (
     FusedSink,
     PooledSink,
@@ -19,8 +20,7 @@ from rushlight.compiler.sinks import (
     pools_side_by_side,
 )
 from rushlight.compiler.views import look
-from rushlight.core.memory import ALIGNED_BYTES
-from rushlight.core.shapes import contiguous_strides, size_of
+from rushlight.core.shapes import size_of
 from rushlight.loops.arrays import KINDS, Array, Memory, Sink
 from rushlight.loops.kernel import Kernel, Plan
 from rushlight.loops.target import Target
@@ -80,10 +80,6 @@ class Assembly:
         streams: bool = False,
     ) -> None:
         load_all()
-        self._streams = (
-            streams  # what the caller gets, and nobody else reads, is stored past the caches
-        )
-        self._safe = safe  # only groups after this one write state, what others make of it is copied at the end
         graph, self._layouts = turn_inputs(graph, choose_layouts(graph, target))
         self.graph, self.target = graph, target
         self.grouping = Grouping(graph, lowered, self._pools, self._keeps_apart)
@@ -92,37 +88,28 @@ class Assembly:
         self._risky: dict[int, int] = {}
         self.plan = Plan(target)
         self.faults = self.plan.faults
-        self.arrays: dict[Var, Array] = {}
-        self.inputs: list[Array] = []
-        self.outputs: list[Array] = []
         self.scratches: list[Array] = []
-        self._wholes: dict[Var, Array] = {}
         #: By id of a kernel: the equation that it is there for.
         self.scopes: dict[int, Equation] = {}
         self._group: Group | None = None  # whose kernels are being written
-        given = strides or {}
-        for i, var in enumerate(graph.inputs):
-            array = (
-                Array(Memory(_bytes(var), f"input {i}"), var.dtype, var.shape, given.get(i))
-                if var.dtype.name in KINDS
-                else None
-            )
-            if array is None:
-                array = _opaque(var, f"input {i}")
-            self.inputs.append(array)
-            self.arrays[var] = array
+        #: Where values lie; the lists are its own.
+        self.places = Placement(
+            graph, self.grouping, self._layouts, writable, strides or {}, safe, streams
+        )
+        self.arrays, self.inputs, self.outputs = (
+            self.places.arrays,
+            self.places.inputs,
+            self.places.outputs,
+        )
         self._uses: dict[Var, int] = {}
         for equation in graph.equations:
             for operand in equation.operands:
                 if isinstance(operand, Var):
                     self._uses[operand] = self._uses.get(operand, 0) + 1
-        self._destinations = self._find_destinations()
-        self._orders = self._wanted_orders()
-        self._claim_outputs(writable)
         #: Groups whose kernel also does what another one would, later.
         self._pairs = {
             first: second
-            for first, second in find_pairs(self.grouping, self._overwritten).items()
+            for first, second in find_pairs(self.grouping, self.places.overwritten).items()
             if first.number > safe
         }
         #: The groups that come forward so, and where to.
@@ -159,122 +146,6 @@ class Assembly:
 
     # -- outputs -----------------------------------------------------------------------------------------------
 
-    def _find_destinations(self) -> dict[Var, tuple[Equation, int]]:
-        """Values that are made where a concatenation wants them."""
-        found: dict[Var, tuple[Equation, int]] = {}
-        for group in self.grouping.groups:
-            head = group.head
-            if head is not None and head.primitive.name == "concatenate" and group.kind == "heavy":
-                for i, operand in enumerate(head.operands):
-                    if isinstance(operand, Var) and self._only_reshaped(operand):
-                        found.setdefault(self.grouping.root(operand), (head, i))
-        return found
-
-    def _only_reshaped(self, var: Var) -> bool:
-        """Whether a value lies in the memory of its root as it was made, or as a product can be told to make it."""
-        permuted = False
-        while var in self.grouping.views:
-            equation = self.grouping.views[var]
-            if equation.primitive.name not in ("reshape", "permute"):
-                return False
-            permuted |= equation.primitive.name == "permute"
-            var = equation.operands[0]
-        group = self.grouping.group_of.get(var)
-        return group is not None and (not permuted or _is_product(group, var))
-
-    def _wanted_orders(self) -> dict[Var, tuple[int, ...]]:
-        """For products that are wanted with permuted axes, as one run of memory: the order that gives just that."""
-        found: dict[Var, tuple[int, ...]] = {}
-        for view in self.grouping.views.values():
-            source = view.operands[0]
-            before = self.grouping.views.get(source)
-            if view.primitive.name != "reshape" or before is None:
-                continue
-            root = before.operands[0]
-            group = self.grouping.group_of.get(root)
-            if before.primitive.name != "permute" or group is None or not _is_product(group, root):
-                continue
-            axes = before.params["axes"]
-            natural = Array(Memory(0), root.dtype, root.shape).permute(axes)
-            if natural.reshape(view.outputs[0].shape) is None:
-                found.setdefault(root, tuple(axes))
-        return found
-
-    def _part(self, var: Var) -> Array | None:
-        """The place of a value inside of the concatenation that it goes to."""
-        head, number = self._destinations[var]
-        whole = self._whole(head)
-        axis = head.params["axis"]
-        start = sum(o.shape[axis] for o in head.operands[:number])
-        operand = head.operands[number]
-        starts, stops = [0] * whole.ndim, list(whole.shape)
-        starts[axis], stops[axis] = start, start + operand.shape[axis]
-        part: Array | None = whole.slice(starts, stops, [1] * whole.ndim)
-        while part is not None and operand is not var:  # the views between, backwards
-            view = self.grouping.views[operand]
-            operand = view.operands[0]
-            if view.primitive.name == "reshape":
-                part = part.reshape(operand.shape)
-            else:
-                axes = view.params["axes"]
-                part = part.permute(sorted(range(len(axes)), key=axes.__getitem__))
-        return part
-
-    def _whole(self, head: Equation) -> Array:
-        """The memory of a concatenation, which is there before its parts are."""
-        result = head.outputs[0]
-        found = self._wholes.get(result)
-        if found is None:
-            found = self._wholes[result] = self._allocate(result, None)
-        return found
-
-    def _claim_outputs(self, writable: Sequence[tuple[int, int]]) -> None:
-        """Decides for each output of the graph whether its maker writes straight into the caller's memory."""
-        into = dict(writable)
-        self._copies: list[tuple[Var, Array]] = []
-        self.claimed: dict[Var, Array] = {}
-        self._overwritten: dict[
-            Var, Var
-        ] = {}  # by new value of a state: the input it is written over
-        returned = {self.grouping.root(v) for v in self.graph.outputs}
-        for number, var in enumerate(self.graph.outputs):
-            if number in into:
-                array = self.inputs[into[number]]
-                source = self.graph.inputs[into[number]]
-                if var is source:
-                    self.outputs.append(array)
-                    continue
-                direct = (
-                    self.grouping.ready(var) > self._safe
-                    and source not in returned
-                    and self._may_overwrite(var, source)
-                )
-            else:
-                memory = Memory(_bytes(var), f"output {number}", self._is_streamed(var))
-                array = (
-                    Array(memory, var.dtype, var.shape)
-                    if var.dtype.name in KINDS
-                    else _opaque(var, f"output {number}")
-                )
-                direct = (
-                    self._layouts.get(var) is None
-                )  # else it is turned at the end, in whole squares
-            self.outputs.append(array)
-            if direct and var in self.grouping.group_of and var not in self.claimed:
-                self.claimed[var] = array
-                if number in into:
-                    self._overwritten[var] = self.graph.inputs[into[number]]
-            else:
-                self._copies.append((var, array))
-
-    def _is_streamed(self, var: Var) -> bool:
-        """Whether a result is better written past the caches: it is large, and no kernel reads it."""
-        return (
-            self._streams
-            and _bytes(var) >= ALIGNED_BYTES
-            and self.grouping.last_reader.get(self.grouping.root(var), -1) < 0
-        )
-
     def _check_first(self, state: Sequence[Array]) -> None:
         """Moves checks of what the caller gives to the front; finds whether state is written before another check."""
         given = {id(a.memory) for a in self.inputs} - {id(a.memory) for a in state}
@@ -305,7 +176,7 @@ class Assembly:
         first = [s for s in self.steps if id(s) in early]
         self.steps = [*first, *(s for s in self.steps if id(s) not in early)]
         written = {id(a.memory) for a in state}
-        owners = [v for v, array in self.claimed.items() if id(array.memory) in written]
+        owners = [v for v, array in self.places.claimed.items() if id(array.memory) in written]
         owned = [self.grouping.group_of[v] for v in owners]
         begins = min((self._moved.get(g, g.number) for g in owned), default=None)
         #: The last group that holds a step which may fail, but for those that come first.
@@ -317,38 +188,16 @@ class Assembly:
         """Copies values to where the caller wants them; what lies in state that is written is first taken aside."""
         written = {id(array.memory) for array in state}
         copies = []
-        for var, array in self._copies:
+        for var, array in self.places.copies:
             self._group = self.grouping.group_of.get(self.grouping.root(var))
             source = self.array(var)
             if id(source.memory) in written:
-                aside = self._allocate(Var(var.aval), None)
+                aside = self.places.allocate(Var(var.aval), None)
                 self._copy(source, aside, "keep")
                 source = aside
             copies.append((source, array))
         for source, array in copies:
             self._copy(source, array, "store")
-
-    def _may_overwrite(self, var: Var, source: Var) -> bool:
-        """Whether a state's new value may be written over the old one while it is computed."""
-        group = self.grouping.group_of.get(var)
-        if group is None or self.grouping.last_reader.get(source, -1) > group.number:
-            return False
-        if source not in group.reads:
-            return True
-        if group.kind == "host" or var.shape != group.shape:
-            return False
-        for equation in group.equations:
-            for operand in equation.operands:
-                if isinstance(operand, Var) and self.grouping.root(operand) is source:
-                    if (
-                        operand is not source
-                        or equation is group.head
-                        or source.shape != group.shape
-                    ):
-                        return False
-                    if equation.primitive.name in REDUCTIONS:
-                        continue
-        return True
 
     # -- arrays --------------------------------------------------------------------------------------------------
 
@@ -362,38 +211,20 @@ class Assembly:
             source = self.array(view.operands[0])
             found = look(source, view)
             if found is None:
-                target = self._allocate(var, None)
+                target = self.places.allocate(var, None)
                 assert view.primitive.name == "reshape"  # noqa: S101 - all other views are looks
                 whole = target.reshape(source.shape)
                 assert whole is not None  # noqa: S101 - contiguous memory takes any shape
                 self._copy(source, whole, "copy")
                 found = target
         else:
-            found = self._allocate(var, None)
+            found = self.places.allocate(var, None)
             self.arrays[var] = found
             self._loop(
                 "fill", var.shape, (), {var: self._virtual_leaf(var, var.shape)}, {var: found}, None
             )
         self.arrays[var] = found
         return found
-
-    def _allocate(self, var: Var, group: Group | None) -> Array:
-        claimed = self.claimed.get(var)
-        if claimed is not None:
-            return claimed
-        if var in self._destinations:
-            part = self._part(var)
-            if part is not None:
-                return part
-        if var.dtype.name not in KINDS:
-            return _opaque(var, "object")
-        memory = Memory(_bytes(var), "")
-        order = self._orders.get(var)
-        if order is None and group is not None:
-            order = choose_order(group, var, self.arrays, self._layouts)
-        return Array(
-            memory, var.dtype, var.shape, None if order is None else _strides(var.shape, order)
-        )
 
     def _virtual_leaf(self, var: Var, shape: Sequence[int]) -> Leaf:
         """A leaf for a virtual value, or a view of one, broadcast to a shape."""
@@ -448,7 +279,7 @@ class Assembly:
         self._group = group
         if group.kind == "loop":
             leaves = self.leaves(group, group.equations, group.shape)
-            outputs = {v: self._allocate(v, group) for v in group.outputs}
+            outputs = {v: self.places.allocate(v, group) for v in group.outputs}
             self.arrays.update(outputs)
             if outputs:
                 stem = _stem(group)
@@ -514,7 +345,7 @@ class Assembly:
         for v in results:
             array = self.arrays.get(v)
             if array is None or v not in group.outputs:
-                array = self.arrays[v] = self._allocate(v, None)
+                array = self.arrays[v] = self.places.allocate(v, None)
             targets.append(array)
         self.steps.append(HostStep(head, operands, targets))
         self._risky[id(self.steps[-1])] = group.number
@@ -530,13 +361,13 @@ class Assembly:
         head = group.equations[0]
         results = head.outputs
         if group.members:
-            outputs = {v: self._allocate(v, group) for v in group.outputs}
+            outputs = {v: self.places.allocate(v, group) for v in group.outputs}
             if not outputs:
                 return ()
             self.arrays.update(outputs)
             followed = {v: a for v, a in outputs.items() if v not in results[1:]}
             if not followed:  # nobody wants the first of several results
-                followed = {results[0]: self._allocate(results[0], None)}
+                followed = {results[0]: self.places.allocate(results[0], None)}
             if list(followed) == [results[0]] and len(group.equations) == 1:
                 first: Sink = Sink(followed[results[0]])
             else:
@@ -547,12 +378,12 @@ class Assembly:
                 else:
                     late = may_pool_first(group, looks, self.graph)
                     first = PooledSink(group, followed, looks, late)
-            others = [outputs.get(v) or self._allocate(v, None) for v in results[1:]]
+            others = [outputs.get(v) or self.places.allocate(v, None) for v in results[1:]]
             return (first, *map(Sink, others))
         reused = dict(head.primitive.reuses)
         for n, v in enumerate(results):
             free = n in reused and self._is_left(head, reused[n], v, group)
-            self.arrays[v] = operands[reused[n]] if free else self._allocate(v, group)
+            self.arrays[v] = operands[reused[n]] if free else self.places.allocate(v, group)
         return tuple(Sink(self.arrays[v]) for v in results)
 
     def _is_left(self, head: Equation, number: int, result: Var, group: Group) -> bool:
@@ -565,7 +396,7 @@ class Assembly:
             and var.size == root.size
             and root in self.grouping.group_of
             and read.count(root) == 1
-            and not {root, result} & (self.claimed.keys() | self._destinations.keys())
+            and not {root, result} & (self.places.claimed.keys() | self.places.destinations.keys())
             and self._is_done(root, group.number)
             and self.array(var).memory is self.array(root).memory
             and self.array(var).is_contiguous
@@ -577,13 +408,13 @@ class Assembly:
             return False
         if self.grouping.last_reader.get(root, -1) > number:
             return False
-        parts = [v for v, (head, _) in self._destinations.items() if head.outputs[0] is root]
+        parts = [v for v, (head, _) in self.places.destinations.items() if head.outputs[0] is root]
         return all(self._is_done(part, number) for part in parts)
 
     def _emit_concatenation(self, group: Group) -> None:
         head = group.equations[0]
         result = head.outputs[0]
-        whole = self._whole(head)
+        whole = self.places.whole(head)
         self.arrays[result] = whole
         axis = head.params["axis"]
         start = 0
@@ -609,10 +440,10 @@ class Assembly:
         source = self.array(base)
         free = (
             root not in self.graph.inputs
-            and root not in self.claimed
-            and result not in self.claimed
-            and result not in self._destinations
-            and root not in self._destinations
+            and root not in self.places.claimed
+            and result not in self.places.claimed
+            and result not in self.places.destinations
+            and root not in self.places.destinations
             and self._is_done(root, group.number)
             and (base is root or base.shape == root.shape)
         )
@@ -621,7 +452,7 @@ class Assembly:
         if free and source.is_contiguous:
             target = source
         else:
-            target = self._allocate(result, None)
+            target = self.places.allocate(result, None)
             self._copy(source, target, "update")
         self.arrays[result] = target
         params = head.params
@@ -640,7 +471,7 @@ class Assembly:
         group.members.discard(group.equations[0].outputs[0])
         leaves = self.leaves(group, rest, group.shape)
         outputs = {
-            v: self._allocate(v, None)
+            v: self.places.allocate(v, None)
             for v in group.outputs
             if v is not group.equations[0].outputs[0]
         }
@@ -652,7 +483,7 @@ class Assembly:
     def _emit_copy(self, group: Group) -> None:
         head = group.equations[0]
         result = head.outputs[0]
-        outputs = {v: self._allocate(v, group) for v in group.outputs}
+        outputs = {v: self.places.allocate(v, group) for v in group.outputs}
         self.arrays.update(outputs)
         source = head.operands[0]
         if isinstance(source, Var) and list(outputs) == [result] and source.aval == result.aval:
@@ -700,7 +531,7 @@ def assemble(graph: Graph, target: Target, writable: Sequence[tuple[int, int]]) 
     """The steps of a program that changes no state of its caller before the last thing that may fail."""
     into = dict(writable)
     given = [*graph.inputs, *(v for n, v in enumerate(graph.outputs) if n not in into)]
-    streams = sum(map(_bytes, given)) > target.second_cache
+    streams = sum(map(bytes_of, given)) > target.second_cache
     found = Assembly(graph, target, writable, streams=streams)
     if not found.writes_early:
         return found
@@ -714,40 +545,6 @@ def _copy_equation() -> Equation:
 
 
 _COPY = _copy_equation()
-
-
-def _opaque(var: Var, name: str) -> Array:
-    """An array of a dtype that kernels do not know: only host steps touch it."""
-    array = object.__new__(Array)
-    array.memory, array.dtype, array.kind = Memory(_bytes(var), name), var.dtype, ""
-    array.shape, array.offset = var.shape, 0
-    array.strides = contiguous_strides(var.shape)
-    return array
-
-
-def _bytes(var: Var) -> int:
-    return max(64, var.size * var.dtype.itemsize)
-
-
-def _is_product(group: Group, var: Var) -> bool:
-    """Whether a value is a product's result, or of its shape and stored with it: it may lie in any order."""
-    head = group.head
-    return (
-        head is not None
-        and head.primitive.name == "contract"
-        and group.kind == "heavy"
-        and var.shape == head.outputs[0].shape
-    )
-
-
-def _strides(shape: Sequence[int], order: Sequence[int]) -> list[int]:
-    """Strides of memory in which dimensions lie in the given order, outermost first."""
-    strides = [0] * len(shape)
-    step = 1
-    for d in reversed(order):
-        strides[d] = step
-        step *= max(shape[d], 1)
-    return strides
 
 
 def _stem(group: Group) -> str:
