@@ -48,7 +48,8 @@ class _Recorder:
         self.inputs: list[Var] = []
         self.equations: list[Equation] = []
         self.constants: list[Any] = []
-        self._known: dict[int, Abstract] = {}
+        #: By id of a constant: it, and its value in the graph.
+        self._known: dict[int, tuple[Any, Abstract]] = {}
 
     def given(self, value: Any) -> Any:
         """An argument: arrays become inputs, also those inside of lists."""
@@ -86,12 +87,13 @@ class _Recorder:
         if isinstance(operand, Abstract):
             return operand.var
         if isinstance(operand, (np.ndarray, np.generic)):
-            array = np.ascontiguousarray(operand)
             known = self._known.get(id(operand))
             if known is None:
-                known = self._known[id(operand)] = self._input(array)
+                array = np.asarray(operand, order="C")
+                # The operand is kept: another object must not get its id while this one counts.
+                known = self._known[id(operand)] = (operand, self._input(array))
                 self.constants.append(array)
-            return known.var
+            return known[1].var
         return operand
 
     def draw(self, stream: Any, generator: Any, arguments: tuple[Any, ...]) -> Any:

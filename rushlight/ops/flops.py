@@ -95,7 +95,7 @@ def _key(value: Any) -> Any:
     try:
         hash(value)
     except TypeError:
-        return id(value)
+        return type(value), repr(value)
     return type(value), value
 
 

@@ -12,6 +12,8 @@ import pytest
 import rushlight as rl
 import rushlight.nn.functional as F
 from rushlight.backends import native
+from rushlight.backends.tracing import Traced
+from rushlight.primitives import elementwise as p
 
 TOLERANCE = {rl.float32: 2e-5, rl.float64: 1e-11, rl.float16: 4e-3, rl.bfloat16: 3e-2}
 
@@ -328,3 +330,17 @@ def test_without_llvmlite_and_when_told_so():
     bare, native_after = run_program("numpy-only")
     told, _ = run_program(RUSHLIGHT_EAGER="numpy")
     assert len({*bare, *told}) == 1 and "False" in native_after
+
+
+def test_constants_that_a_function_makes_are_told_apart():
+    """Each is gone when the next is made, which may then lie where it lay."""
+
+    def polynomial(x):
+        for n in range(1, 40):
+            x = p.add(x, np.float32(n) / np.float32(128))
+        return x
+
+    x = np.zeros(4096, np.float32)
+    traced = Traced(polynomial, (x,), {})
+    assert [float(c) for c in traced.constants] == [n / 128 for n in range(1, 40)]
+    assert all(c.shape == () for c in traced.constants)
