@@ -49,8 +49,8 @@ class EinMix(_EinmixMixin, nn.Module):  # type: ignore[misc]
     >>> import rushlight
     >>> from rushlight.utils.einops import EinMix
     >>> mix = EinMix("t b (head c) -> t b head d", "head c d", "head d", head=2, c=3, d=4)
-    >>> mix(rushlight.zeros(5, 1, 6)).shape, mix.weight.shape, mix.bias.shape
-    (torch.Size([5, 1, 2, 4]), torch.Size([2, 3, 4]), torch.Size([2, 4]))
+    >>> mix(rushlight.zeros(5, 1, 6)).shape, mix.weight.shape
+    (torch.Size([5, 1, 2, 4]), torch.Size([2, 3, 4]))
     """
 
     def _create_parameters(

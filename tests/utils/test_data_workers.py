@@ -435,10 +435,18 @@ def test_an_interrupt_ends_everybody() -> None:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     workers = [int(pid) for pid in process.stdout.readline().split()]
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    for sent in range(1, 4):  # Python drops an interrupt that comes while an object is finalized
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            _, errors = process.communicate(timeout=10)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail("it does not end")
     assert errors.strip().endswith("KeyboardInterrupt")
-    assert errors.count("Traceback") == 1
+    assert errors.count("Traceback") <= sent
     assert not any(map(killing.alive, workers))
 
 
