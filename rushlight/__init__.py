@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 
 _ROOMS = frozenset(
     (
-        "autograd", "capture", "cli", "compiler", "datasets", "fft", "func", "linalg", "models", "nn", "optim",
+        "autograd", "capture", "cli", "compiler", "datasets", "fft", "linalg", "models", "nn", "optim",
         "profiler", "random", "serialization", "special", "utils",
     )
 )  # fmt: skip

@@ -45,7 +45,7 @@ _number = attrgetter("number")
 
 
 class _Keys(threading.local):
-    """The tapes that this thread has seen: how often, or what they became (None: nothing)."""
+    """The tapes that this thread has seen."""
 
     def __init__(self) -> None:
         #: Seconds that a tape's backwards have taken, or its chains, or None where it has none.
