@@ -21,7 +21,7 @@ DEFAULT_SEED = 67280421310721
 _STATE = np.dtype(
     {
         "names": ("seed", "left", "seeded", "next", "key", "normal", "has_normal"),
-        "formats": ("<u8", "<i4", "<i4", "<u8", ("<u8", 624), "<f8", "<i4"),
+        "formats": ("<u8", "<i4", "<i4", "<u8", ("<u8", STATE), "<f8", "<i4"),
         "offsets": (0, 8, 12, 16, 24, 5024, 5040),
         "itemsize": 5056,
     }
@@ -130,9 +130,9 @@ class Generator:
             return slot.recorder.random_state(self)  # type: ignore[attr-defined, no-any-return]
         state = self._stream.state["state"]
         record = np.zeros((), _STATE)
-        used = state["pos"] % 624
+        used = state["pos"] % STATE
         record["seed"], record["seeded"], record["key"] = self._seed, 1, state["key"]
-        record["next"], record["left"] = used, 624 - used + 1 if used else 1
+        record["next"], record["left"] = used, STATE - used + 1 if used else 1
         record["has_normal"] = self.kept_normal is not None
         record["normal"] = self.kept_normal or 0.0
         return wrap(np.frombuffer(bytearray(record.tobytes()), np.uint8))
@@ -152,13 +152,13 @@ class Generator:
         record = array.view(_STATE)[0]
         used, left = int(record["next"]), int(record["left"])
         key = record["key"]
-        if record["seeded"] != 1 or not 1 <= left <= 624 or used > 624 or key.max() >> 32:
+        if record["seeded"] != 1 or not 1 <= left <= STATE or used > STATE or key.max() >> 32:
             raise RuntimeError("Invalid mt19937 state: these bytes are no state of a generator")
         self._seed = int(record["seed"])
         self.kept_normal = float(record["normal"]) if record["has_normal"] else None
         self._stream.state = {
             "bit_generator": "MT19937",
-            "state": {"key": key.astype(np.uint32), "pos": 624 if left == 1 else used},
+            "state": {"key": key.astype(np.uint32), "pos": STATE if left == 1 else used},
         }
         return self
 
